@@ -82,8 +82,8 @@ impl Generation {
 }
 
 impl Generation {
-    /// Reads the certificates of its frontends; what accepts TLS by the same words in the generation
-    /// before goes on.
+    /// Reads the certificates of its frontends; what accepts TLS by the same words in the
+    /// generation before goes on.
     ///
     /// # Errors
     /// Every frontend whose files cannot be used.

@@ -18,13 +18,13 @@
 //! - The way of a request: [`connection`] → [`health`] (of the balancer itself) or [`transaction`],
 //!   which goes from server to server → [`respond`] (the only table from error to status) →
 //!   [`attempt`] at one server → [`request`], or a [`tunnel`], over a connection to it
-//!   ([`upstream`]). What a worker has for all of that is
-//!   [`local`] to it; [`listen`] says what it serves where, [`record`] what came of it.
+//!   ([`upstream`]). What a worker has for all of that is [`local`] to it; [`record`] says what
+//!   came of a request, [`listen`] what is served where.
 //! - Who may get one: [`check`] and [`liveness`] ask the servers (a node first proves itself:
 //!   [`handshake`]), [`suspect`] watches their silence. What is known is kept in the [`roster`] and
-//!   published as [`snapshot`], made from the [`config`] with its [`route`]s, its certificates ([`tls`]) and the
-//!   [`membership`]. Who finds everybody full waits in a [`queue`] for [`server`]s, of which each
-//!   has its [`capacity`].
+//!   published as [`snapshot`], made from the [`config`] with its [`route`]s, its certificates
+//!   ([`tls`]) and the [`membership`]. Who finds everybody full waits in a [`queue`] for
+//!   [`server`]s, of which each has its [`capacity`].
 //! - What is counted, [`lately`] and in all: [`stats`], [`metrics`].
 //! - What is decided, purely: [`pick`] → [`standing`] → [`evidence`].
 

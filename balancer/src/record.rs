@@ -32,7 +32,7 @@ use dataplane::{
 use opentelemetry::KeyValue;
 use relay::{head::Version, proxy_status::ErrorType, rewrite::push_decimal};
 
-use crate::{listen::Frontend, local::Slot};
+use crate::{listen::Frontend, server::Server};
 use copies::Copies;
 
 /// A buffer is handed on when it is this full: some 400 records, so that the threads which write it
@@ -82,7 +82,7 @@ pub struct Details<'a> {
     /// Where it came in, for how many connections there are now.
     pub frontend: Option<&'a Frontend>,
     /// Who answered, for how much it carries now.
-    pub slot: Option<&'a Slot>,
+    pub server: Option<&'a Server>,
 }
 
 impl fmt::Debug for Details<'_> {

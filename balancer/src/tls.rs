@@ -1,9 +1,10 @@
 //! TLS with clients: which certificate a client gets, and what becomes of files that change.
 //!
-//! An [`Acceptor`] belongs to a frontend's settings and outlives generations that leave them as they
-//! are. It reads its files when it is made, where what cannot be used is an error of the
-//! configuration, and looks at them again every few seconds ([`EVERY`]): what has changed and can be used
-//! is shown to the next client, what cannot leaves the old ones in force and is complained about.
+//! An [`Acceptor`] belongs to a frontend's settings and outlives generations that leave them as
+//! they are. It reads its files when it is made, where what cannot be used is an error of the
+//! configuration, and looks at them again every few seconds ([`EVERY`]): what has changed and can
+//! be used is shown to the next client, what cannot leaves the old ones in force and is complained
+//! about.
 
 pub mod names;
 

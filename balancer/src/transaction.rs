@@ -95,7 +95,7 @@ pub async fn serve(
             version: request.head.version(),
             timers: ending.timers,
             frontend: Some(request.frontend),
-            slot: ending.server.as_deref(),
+            server: ending.server.as_ref().map(|slot| &*slot.server),
         },
     };
     local.record(&record, request.trace.as_ref());

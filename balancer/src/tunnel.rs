@@ -109,7 +109,7 @@ pub async fn run(
             version: Version::Http11,
             timers: open.timers,
             frontend: Some(frontend),
-            slot: Some(&slot),
+            server: Some(&slot.server),
         },
     };
     local.record(&record, open.trace.as_ref());

@@ -1,7 +1,7 @@
 //! The floor: what relaying costs on this kernel when nothing else is done. One thread, bare epoll,
-//! one receive and one send a message. It looks for the end of a request's head, so that it connects
-//! only for what is one, and reads nothing else; every client has a connection to the origin of its
-//! own, which the next client takes over.
+//! one receive and one send a message. It looks for the end of a request's head, so that it
+//! connects only for what is one, and reads nothing else; every client has a connection to the
+//! origin of its own, which the next client takes over.
 //!
 //! It has no deadlines, no log, no statistics and no mercy: nobody should use it.
 

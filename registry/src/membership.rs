@@ -2,8 +2,8 @@
 //! [`Membership::elapse`] lets time pass, [`Membership::settle`] draws the conclusions.
 //!
 //! What processes say is in [`instances`], what operators want in [`operators`], what others see in
-//! [`read`]; `settle` is in [`crate::settle`]. No IO and no clock. The same `apply` serves live traffic,
-//! replay at start and restore. It leaves behind what the store has to keep
+//! [`read`]; `settle` is in [`crate::settle`]. No IO and no clock. The same `apply` serves live
+//! traffic, replay at start and restore. It leaves behind what the store has to keep
 //! ([`Membership::take_writes`]); `settle` says what watchers have to hear.
 
 mod instances;

@@ -230,7 +230,7 @@ impl Opening<'_> {
                 port: peer.port(),
                 timers: self.timers,
                 frontend: Some(frontend),
-                slot,
+                server: slot.map(|slot| &*slot.server),
                 ..Details::default()
             },
         };

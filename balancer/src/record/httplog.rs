@@ -1,9 +1,10 @@
-//! A record as HAProxy writes it with `option httplog` (its configuration manual, sections "HTTP log
-//! format" and "Session state at disconnection"), so that what reads such logs goes on reading them.
+//! A record as HAProxy writes it with `option httplog` (its configuration manual, sections "HTTP
+//! log format" and "Session state at disconnection"), so that what reads such logs goes on reading
+//! them.
 //!
 //! Differences: TR is 0, as nobody measures how long a head takes to arrive; the date is when the
-//! request began (`%tr`); a request that went to another server is always told as redispatched (`+`);
-//! cookies and captured fields are not there.
+//! request began (`%tr`); a request that went to another server is always told as redispatched
+//! (`+`); cookies and captured fields are not there.
 
 use std::{
     io::Write as _,
@@ -66,8 +67,8 @@ pub fn write(out: &mut Vec<u8>, record: &Record<'_>, dates: &mut Dates, now: Sys
     let details = &record.details;
     let load = Load {
         frontend: details.frontend.map_or(0, |it| it.counts.sum(|it| &it.active_connections)),
-        backend: details.slot.map_or(0, |it| it.server.backend.sum(|it| &it.active)),
-        server: details.slot.map_or(0, |it| ServerCounts::load(&it.server.tally.counts)),
+        backend: details.server.map_or(0, |it| it.backend.sum(|it| &it.active)),
+        server: details.server.map_or(0, |it| ServerCounts::load(&it.tally.counts)),
     };
     out.extend_from_slice(record.client.as_bytes());
     number(out, b":", u64::from(details.port));

@@ -358,9 +358,9 @@ fn causes(status: &tonic::Status) -> impl Iterator<Item = Cause<'_>> {
 
 /// Whether a connection ended without a good-bye: its peer was killed, or cut off.
 fn broke_off(cause: Cause<'_>) -> bool {
-    // h2 keeps its cause to itself.
-    let io = cause.downcast_ref().or_else(|| cause.downcast_ref::<h2::Error>()?.get_io());
-    io.is_some_and(|io: &io::Error| io.kind() == io::ErrorKind::UnexpectedEof)
+    cause
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
 }
 
 /// A canonical code as it is written in metrics, logs and audit records.

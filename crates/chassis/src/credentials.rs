@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Where the certificate is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -339,72 +339,4 @@ fn fingerprint(der: &CertificateDer<'_>) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let digest = Sha256::digest(certificate.public_key().raw);
     Some(hex::encode(&digest[..16]))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use rustls::pki_types::ServerName;
-    use tokio::time::{Instant, sleep};
-    use tokio_rustls::{TlsAcceptor, TlsConnector};
-
-    use super::{Credentials, Files, LOOK_EVERY};
-    use crate::{clock::Clock, pki, role::Role};
-
-    const VALID: Duration = Duration::from_secs(7200);
-
-    /// The certificate that `server` shows to `client` now.
-    async fn shown(server: &Credentials, client: &Credentials) -> Vec<u8> {
-        let (near, far) = tokio::io::duplex(64 << 10);
-        let acceptor = TlsAcceptor::from(server.current().server.clone());
-        let connector = TlsConnector::from(client.current().client.clone());
-        let name = ServerName::try_from("ignored.example").unwrap();
-        let (accepted, connected) =
-            tokio::join!(acceptor.accept(far), connector.connect(name, near));
-        accepted.unwrap();
-        connected.unwrap().get_ref().1.peer_certificates().unwrap()[0].to_vec()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_renewed_certificate_is_used_without_a_restart_and_a_broken_one_is_not() {
-        let directory = tempfile::tempdir().unwrap();
-        let there = directory.path();
-        let files = |directory: &std::path::Path, name: &str| Files {
-            ca: directory.join("ca.crt"),
-            cert: directory.join(format!("{name}.crt")),
-            key: directory.join(format!("{name}.key")),
-        };
-        let now = Clock::system().now();
-        pki::init(there, &[], now, VALID).unwrap();
-        let role = Role::Service(cluster::Service::Registry);
-        for name in ["registry-1", "registry-2"] {
-            pki::issue(there, role, name, &[], now, VALID).unwrap();
-        }
-        let ours = files(there, "registry-1");
-        let server = Credentials::load(ours.clone(), Clock::system()).unwrap();
-        let client = Credentials::load(files(there, "registry-2"), Clock::system()).unwrap();
-        tokio::spawn(server.clone().follow());
-        let before = shown(&server, &client).await;
-
-        let again = there.join("again");
-        std::fs::create_dir(&again).unwrap();
-        for file in ["ca.crt", "ca.key"] {
-            std::fs::copy(there.join(file), again.join(file)).unwrap();
-        }
-        pki::issue(&again, role, "registry-1", &[], now, VALID).unwrap();
-        let renewed = files(&again, "registry-1");
-        // First only the certificate: it does not go with the old key, and the old pair stays in
-        // use.
-        std::fs::rename(renewed.cert, &ours.cert).unwrap();
-        assert!(Credentials::load(ours.clone(), Clock::system()).is_err());
-        sleep(2 * LOOK_EVERY).await;
-        assert_eq!(shown(&server, &client).await, before);
-        std::fs::rename(renewed.key, &ours.key).unwrap();
-        let changed = Instant::now();
-        while shown(&server, &client).await == before {
-            sleep(LOOK_EVERY / 10).await;
-            assert!(changed.elapsed() <= 2 * LOOK_EVERY, "the new certificate is not used");
-        }
-    }
 }

@@ -412,7 +412,10 @@ mod tests {
                 () = std::future::ready(()) => true,
             };
             drop(old);
-            let (accepted, late) = tokio::join!(new.accept(), late);
+            let both = async { tokio::join!(new.accept(), late) };
+            let (accepted, late) = tokio::time::timeout(std::time::Duration::from_secs(20), both)
+                .await
+                .expect("who came late is taken by the successor");
             assert_eq!(accepted.unwrap().1, late.unwrap().local_addr().unwrap());
             assert!(sent_in_vain && nothing_came);
         }

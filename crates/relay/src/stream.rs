@@ -4,8 +4,8 @@
 //! The polling methods exist because a proxy reads and writes two connections in one task; the
 //! `async` methods are built on them, for callers that do one thing at a time. `transport` carries
 //! the bytes (TCP, TLS after `secure`, memory with `duplex`), `io` reads and writes, `heads` reads
-//! message heads, `greeting` what comes before the first, `unsent` bounds what waits in the kernel, `end` closes a connection, `watch`
-//! notices that the peer has left.
+//! message heads, `greeting` what comes before the first, `unsent` bounds what waits in the
+//! kernel, `end` closes a connection, `watch` notices that the peer has left.
 
 mod deadline;
 mod duplex;

@@ -1,5 +1,5 @@
-//! What operators have set a server's `maxconn` to. It stays with this process, as with HAProxy: the
-//! registry knows no such thing. It ends when the bundle says something else than it did then.
+//! What operators have set a server's `maxconn` to. It stays with this process, as with HAProxy:
+//! the registry knows no such thing. It ends when the bundle says something else than it did then.
 
 use std::collections::HashMap;
 
@@ -49,7 +49,8 @@ mod tests {
         let mut set = Maxconns::default();
         let maxconn = |set: &mut Maxconns, written: &str| {
             let backend = backend(&format!(
-                r#"{{"servers":[{{"name":"s","host":"::1","port":1,"weight":1,"backup":false{written}}}]}}"#
+                r#"{{"servers":[{{"name":"s","host":"::1","port":1,"weight":1,
+                    "backup":false{written}}}]}}"#
             ));
             let mut member = members(&backend, std::iter::empty(), &BTreeMap::new()).remove(0);
             set.apply("b", &mut member);

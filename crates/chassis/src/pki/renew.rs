@@ -77,12 +77,18 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use cluster::Service;
+    use rustls::pki_types::ServerName;
+    use tokio::time::{Instant, sleep};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
 
     use super::*;
     use crate::clock::Clock;
     use crate::{
         certificate::Certificate,
+        credentials::{Credentials, Files, LOOK_EVERY},
         pki::{VALIDITY, init, issue},
         role::Role,
     };
@@ -120,5 +126,61 @@ mod tests {
         assert!(matches!(renew("ca"), Err(Error::Foreign(..))), "an authority names no role");
         fs::write(base.path().join("torn.crt"), "x").unwrap();
         assert!(matches!(renew("torn"), Err(Error::Foreign(..))));
+    }
+
+    const VALID: Duration = Duration::from_secs(7200);
+
+    /// The certificate that `server` shows to `client` now.
+    async fn shown(server: &Credentials, client: &Credentials) -> Vec<u8> {
+        let (near, far) = tokio::io::duplex(64 << 10);
+        let acceptor = TlsAcceptor::from(server.current().server.clone());
+        let connector = TlsConnector::from(client.current().client.clone());
+        let name = ServerName::try_from("ignored.example").unwrap();
+        let (accepted, connected) =
+            tokio::join!(acceptor.accept(far), connector.connect(name, near));
+        accepted.unwrap();
+        connected.unwrap().get_ref().1.peer_certificates().unwrap()[0].to_vec()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewed_certificate_is_used_without_a_restart_and_a_broken_one_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let there = directory.path();
+        let files = |directory: &std::path::Path, name: &str| Files {
+            ca: directory.join("ca.crt"),
+            cert: directory.join(format!("{name}.crt")),
+            key: directory.join(format!("{name}.key")),
+        };
+        let now = Clock::system().now();
+        init(there, &[], now, VALID).unwrap();
+        let role = Role::Service(cluster::Service::Registry);
+        for name in ["registry-1", "registry-2"] {
+            issue(there, role, name, &[], now, VALID).unwrap();
+        }
+        let ours = files(there, "registry-1");
+        let server = Credentials::load(ours.clone(), Clock::system()).unwrap();
+        let client = Credentials::load(files(there, "registry-2"), Clock::system()).unwrap();
+        tokio::spawn(server.clone().follow());
+        let before = shown(&server, &client).await;
+
+        let again = there.join("again");
+        std::fs::create_dir(&again).unwrap();
+        for file in ["ca.crt", "ca.key"] {
+            std::fs::copy(there.join(file), again.join(file)).unwrap();
+        }
+        issue(&again, role, "registry-1", &[], now, VALID).unwrap();
+        let renewed = files(&again, "registry-1");
+        // First only the certificate: it does not go with the old key, and the old pair stays in
+        // use.
+        std::fs::rename(renewed.cert, &ours.cert).unwrap();
+        assert!(Credentials::load(ours.clone(), Clock::system()).is_err());
+        sleep(2 * LOOK_EVERY).await;
+        assert_eq!(shown(&server, &client).await, before);
+        std::fs::rename(renewed.key, &ours.key).unwrap();
+        let changed = Instant::now();
+        while shown(&server, &client).await == before {
+            sleep(LOOK_EVERY / 10).await;
+            assert!(changed.elapsed() <= 2 * LOOK_EVERY, "the new certificate is not used");
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! The files of a bundle by themselves: how they are called, what is in them, whether they are used.
+//! The files of a bundle by themselves: how they are called, what is in them, whether they are
+//! used.
 
 use super::MAIN;
 use crate::authorities;

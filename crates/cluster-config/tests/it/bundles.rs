@@ -653,7 +653,8 @@ fn bounds_of_servers_and_backends() {
     let fixed = "static: [{name: s, address: \"192.0.2.1:80\", maxconn: 5}]";
     let (document, problems) = backend(
         &format!("service: proxy-node, maxconn: 200, backup: {{tags: [standby]}}, {fixed}"),
-        ", slow_start: 30s, circuit_breaker: {connections: 1000, retries: 3}, timeouts: {connect: 2s}",
+        ", slow_start: 30s, circuit_breaker: {connections: 1000, retries: 3}, \
+         timeouts: {connect: 2s}",
     );
     let document = document.unwrap_or_else(|| panic!("{problems}"));
     let discover = document.discover.unwrap();

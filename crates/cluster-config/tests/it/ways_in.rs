@@ -43,10 +43,10 @@ fn routed(acls: &str, rules: &str) -> String {
 
 #[test]
 fn routes_by_every_kind() {
-    let acls = "a: {src: [10.0.0.0/8, 192.168.1.1]}, b: {dstdomain_list: downloads}, c: {port: 443}, \
-        d: {method: [GET, HEAD]}, e: {path: /x}, f: {path_prefix: [/api/, /v2/]}, g: {path_regex: \
-        '\\.rpm$'}, h: {header: {name: X-User, prefix: adm}}, i: {dstdomain: .example.com}, unused: \
-        {method: PUT}";
+    let acls = "a: {src: [10.0.0.0/8, 192.168.1.1]}, b: {dstdomain_list: downloads}, c: {port: \
+        443}, d: {method: [GET, HEAD]}, e: {path: /x}, f: {path_prefix: [/api/, /v2/]}, \
+        g: {path_regex: '\\.rpm$'}, h: {header: {name: X-User, prefix: adm}}, \
+        i: {dstdomain: .example.com}, unused: {method: PUT}";
     let document = document(&routed(
         acls,
         "{when: [a, \"!b\"], backend: big}, {when: [c, d, e, f, g, h, i], backend: big}",

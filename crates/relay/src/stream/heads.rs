@@ -166,8 +166,8 @@ impl Stream {
     }
 
     /// Reads more of a client's head, into little room at first. The deadline is disarmed for the
-    /// read, as in [`poll_keeping_deadline`](Self::poll_keeping_deadline), so that a byte of progress
-    /// does not end it.
+    /// read, as in [`poll_keeping_deadline`](Self::poll_keeping_deadline), so that a byte of
+    /// progress does not end it.
     fn poll_more_of_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Fault>> {
         let input = &mut self.0.input;
         if input.capacity() - input.len() < SMALLEST {

@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 use super::super::notation::HostFile;
 use crate::document::balancer as document;
 
-/// Clients speak TLS with the balancer: curl's `--proxy https://…`, and "HTTPS" proxies of browsers.
+/// Clients speak TLS with the balancer: curl's `--proxy https://…`, and "HTTPS" proxies of
+/// browsers.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// Which one a client gets, the name says that it asks for; the first, where it asks for none
-    /// that is known. Changed files are read within seconds; what cannot be used leaves the old ones
-    /// in force, and is complained about.
+    /// that is known. Changed files are read within seconds; what cannot be used leaves the old
+    /// ones in force, and is complained about.
     #[schemars(length(min = 1))]
     pub certificates: Vec<Certificate>,
     /// Clients have to show a certificate of one of the authorities in this file.
