@@ -25,7 +25,8 @@
 //!   published as [`snapshot`], made from the [`config`] with its [`route`]s, its certificates
 //!   ([`tls`]) and the [`membership`]. Who finds everybody full waits in a [`queue`] for
 //!   [`server`]s, of which each has its [`capacity`].
-//! - What is counted, [`lately`] and in all: [`stats`], [`metrics`].
+//! - What is counted, [`lately`] and in all: [`stats`], [`metrics`]; [`statistics`] is the way of
+//!   pages to workers.
 //! - What is decided, purely: [`pick`] → [`standing`] → [`evidence`].
 
 pub mod attempt;

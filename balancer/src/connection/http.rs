@@ -1,5 +1,7 @@
 //! The requests of a connection: each is read, routed and served.
 
+mod page;
+
 use std::{rc::Rc, time::Duration};
 
 use cluster_config::document::balancer::{ClientTimeouts, ForwardedFor};
@@ -23,7 +25,7 @@ use crate::{
     request::Request,
     respond::Error,
     route::Question,
-    statistics, transaction,
+    transaction,
     tunnel::ConnectionEnd,
 };
 
@@ -103,9 +105,9 @@ async fn transaction(connection: &Connection, client: &mut Stream) -> Connection
                     )
                     .await
                 }
-                Some(Routed::Stats(page)) => {
+                Some(Routed::Stats(settings)) => {
                     let read = (&*head, &bytes);
-                    statistics::answer(local, &page, read, client, timeouts.client).await
+                    page::answer(local, &settings, read, client, timeouts.client).await
                 }
                 other => {
                     let backend = if let Some(Routed::Backend(backend)) = other {

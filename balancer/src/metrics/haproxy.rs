@@ -2,8 +2,6 @@
 //! [`crate::face::prometheus::haproxy`] writes them out of HAProxy's statistics. To add one, add a
 //! line with its name in HAProxy and the column or the line of `show info` that it is.
 
-use crate::face::haproxy::{Object, column::position};
-
 /// 1 for the state that a frontend is in, by `proxy` and `state`.
 pub const FRONTEND_STATUS: &str = "haproxy_frontend_status";
 /// 1 for the state that a backend is in, by `proxy` and `state`.
@@ -23,12 +21,20 @@ pub const SERVER_RESPONSES: &str = "haproxy_server_http_responses_total";
 /// Always 1, with the `version`.
 pub const BUILD_INFO: &str = "haproxy_process_build_info";
 
+/// What a metric is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Object {
+    Frontend,
+    Backend,
+    Server,
+}
+
 /// A metric that is a column of HAProxy's statistics.
 #[derive(Debug)]
 pub struct Metric {
     pub kind: &'static str,
     /// Which one.
-    pub column: usize,
+    pub column: &'static str,
     /// Of these.
     pub object: Object,
     pub name: &'static str,
@@ -50,7 +56,7 @@ macro_rules! columns {
         /// In the order in which they are written.
         pub const COLUMNS: &[Metric] = &[$(Metric {
             kind: stringify!($kind),
-            column: position(stringify!($column)),
+            column: stringify!($column),
             object: Object::$object,
             name: $name,
             help: $help,

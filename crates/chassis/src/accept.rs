@@ -1,5 +1,5 @@
-//! The listener of gRPC and of what else certificates open: accepts connections, shakes hands within
-//! a deadline, and keeps their number bounded.
+//! The listener of gRPC and of what else certificates open: accepts connections, shakes hands
+//! within a deadline, and keeps their number bounded.
 
 use std::{
     io,
@@ -205,8 +205,8 @@ async fn greet(
         shaken = timeout(HANDSHAKE_WITHIN, shake_hands(tcp, address, transport)) => shaken,
         () = place.displaced() => {
             ::metrics::counter!(metrics::HANDSHAKES_FAILED, "side" => "server").increment(1);
-            return tracing::debug!(%address, "{what} connection refused: its place was wanted for a \
-                newer one");
+            return tracing::debug!(%address, "{what} connection refused: its place was wanted for \
+                a newer one");
         }
     };
     match shaken {

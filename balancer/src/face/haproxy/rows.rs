@@ -251,7 +251,8 @@ fn backend(
     set!(row:
         weight = sum.weight, uweight = sum.weight, act = sum.active, bck = sum.backup,
         lastchg = changed.map_or(0, |it| seconds_since(it, source.stats.taken_at)),
-        lastsess = since(sum.last), qcur = pool.queue.waiting() as u64, qmax = pool.queue.counts.peak.load(Relaxed) as u64,
+        lastsess = since(sum.last), qcur = pool.queue.waiting() as u64,
+        qmax = pool.queue.counts.peak.load(Relaxed) as u64,
         algo = algorithm(&settings.balance), slim = source.limit,
     );
     row

@@ -59,7 +59,8 @@ pub fn page(info: &Info, around: &Around, rows: &[&Row], refresh: Option<u64>) -
             body {
                 h1 { "Statistics of " (info.node) }
                 p {
-                    "Cluster " strong { (if cluster.is_empty() { "not known yet" } else { cluster }) }
+                    "Cluster "
+                    strong { (if cluster.is_empty() { "not known yet" } else { cluster }) }
                     ", Shoal " (info.version) ", pid " (info.pid) ", up for "
                     (info.uptime_seconds) " s, " (info.workers) " workers, "
                     (info.connections) " connections of " (info.descriptors) ", "

@@ -6,11 +6,7 @@ use std::fmt::{Display, Write as _};
 use dataplane::answers::labels;
 
 use crate::{
-    face::haproxy::{
-        Object, Row, Status, Value,
-        column::{COLUMNS, position},
-        info::Info,
-    },
+    face::haproxy::{Object, Row, Status, Value, column::position, info::Info},
     metrics::haproxy as names,
 };
 
@@ -39,8 +35,9 @@ pub fn write(info: &Info, rows: &[Row], out: &mut String) {
     process(info, out);
     for metric in names::COLUMNS {
         begin(out, metric.name, metric.kind, metric.help);
-        for row in rows.iter().filter(|row| row.object == metric.object) {
-            if let Some((_, value)) = row.get(metric.column) {
+        let (object, column) = (object(metric.object), position(metric.column));
+        for row in rows.iter().filter(|row| row.object == object) {
+            if let Some((_, value)) = row.get(column) {
                 line(out, metric.name, &of(row), in_seconds(metric.column, &value));
             }
         }
@@ -59,6 +56,14 @@ pub fn write(info: &Info, rows: &[Row], out: &mut String) {
         }
     }
     states(rows, out);
+}
+
+const fn object(of: names::Object) -> Object {
+    match of {
+        names::Object::Frontend => Object::Frontend,
+        names::Object::Backend => Object::Backend,
+        names::Object::Server => Object::Server,
+    }
 }
 
 fn process(info: &Info, out: &mut String) {
@@ -117,8 +122,8 @@ const fn shown(status: Status) -> Status {
 }
 
 /// Times are milliseconds in the statistics and seconds here.
-fn in_seconds(column: usize, value: &Value) -> String {
-    let name = COLUMNS[column].name.trim_end_matches("_max");
+fn in_seconds(column: &str, value: &Value) -> String {
+    let name = column.trim_end_matches("_max");
     match value {
         Value::Number(millis) if matches!(name, "qtime" | "ctime" | "rtime" | "ttime") => {
             format!("{}.{:03}", millis / 1000, millis % 1000)
@@ -150,4 +155,21 @@ fn line(out: &mut String, name: &str, labels: &str, value: impl Display) {
     } else {
         writeln!(out, "{name}{{{labels}}} {value}")
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_of_something_that_there_is() {
+        for metric in names::COLUMNS {
+            let column = &crate::face::haproxy::column::COLUMNS[position(metric.column)];
+            assert!(column.shape(object(metric.object)).is_some(), "{}", metric.name);
+        }
+        let lines = Info::default().lines();
+        for metric in names::PROCESS {
+            assert!(lines.iter().any(|line| line.1 == metric.line), "{}", metric.name);
+        }
+    }
 }

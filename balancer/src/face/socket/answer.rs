@@ -178,9 +178,9 @@ impl Runtime {
     fn pools(&self) -> String {
         let memory = self.about.memory();
         format!(
-            "Dumping pools usage.\n  - Pool process (1 bytes) : {memory} allocated ({memory} bytes), \
-             {memory} used, 0 failures, 1 users\nTotal: 1 pools, {memory} bytes allocated, {memory} \
-             used.\n"
+            "Dumping pools usage.\n  - Pool process (1 bytes) : {memory} allocated ({memory} \
+             bytes), {memory} used, 0 failures, 1 users\nTotal: 1 pools, {memory} bytes \
+             allocated, {memory} used.\n"
         )
     }
 }

@@ -39,8 +39,9 @@ fn write(stats: &Stats, lines: &[Line]) -> String {
         // Writing to a String cannot fail.
         let _infallible = write!(
             out,
-            "\n[{}] frontend {} (#{}): invalid request\n  backend <NONE> (#-1), server <NONE> (#-1), \
-             event #{number}, src {}\n  request {}, answered {}, of which can be read: {} {}\n",
+            "\n[{}] frontend {} (#{}): invalid request\n  backend <NONE> (#-1), server <NONE> \
+             (#-1), event #{number}, src {}\n  request {}, answered {}, of which can be read: {} \
+             {}\n",
             moment(line.time),
             line.frontend,
             frontend_number(stats, &line.frontend),

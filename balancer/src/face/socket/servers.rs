@@ -63,8 +63,8 @@ fn state_line(out: &mut String, stats: &Stats, (number, pool): (u32, &Pool), lis
     // Writing to a String cannot fail.
     let _infallible = writeln!(
         out,
-        "{number} {} {} {} {} {} {} {} {} {} {code} {result} {health} {checks} 0 0 0 - {} - 0 0 - - \
-         0",
+        "{number} {} {} {} {} {} {} {} {} {} {code} {result} {health} {checks} 0 0 0 - {} - 0 0 - \
+         - 0",
         settings.name,
         server.tally.number,
         server.name,

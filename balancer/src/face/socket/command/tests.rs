@@ -137,9 +137,11 @@ proptest! {
     #[test]
     fn lines_of_the_language_s_words_have_answers(words in prop::collection::vec(
         prop::sample::select(vec![
-            "show", "stat", "info", "servers", "state", "conn", "set", "server", "b/s", "/", "weight",
+            "show", "stat", "info", "servers", "state", "conn", "set", "server", "b/s", "/",
+            "weight",
             "100", "-5%", "%", "addr", "::1", "port", "99999", "health", "agent", "up", "disable",
-            "enable", ";", "\\", "typed", "-1", "shutdown", "sessions", "clear", "counters", "timeout",
+            "enable", ";", "\\", "typed", "-1", "shutdown", "sessions", "clear", "counters",
+            "timeout",
             "cli", "99999999999999999999h", "get", "help", "force", "domain",
         ]), 0..9)) {
         let commands = parse(&words.join(" "));
