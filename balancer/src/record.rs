@@ -46,6 +46,9 @@ const ROTATE: Rotate = Rotate { size: 256 << 20, keep: 1 };
 /// The workers' end of the log.
 pub type Recorder = log::Recorder<AccessLog>;
 
+/// What stands for the method of a connection in mode tcp.
+pub const TCP: &str = "TCP";
+
 /// One finished request.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {

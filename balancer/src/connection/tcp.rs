@@ -24,9 +24,6 @@ use crate::{
     upstream::{self, Whose},
 };
 
-/// What access records have in the place of a method.
-pub const METHOD: &str = "TCP";
-
 /// A connection on its way to a server.
 struct Opening<'a> {
     connection: &'a Connection,
@@ -201,7 +198,7 @@ impl Opening<'_> {
             status: None,
             attempts: self.attempts(),
             trace: None,
-            method: METHOD.into(),
+            method: record::TCP.into(),
             pool: Arc::clone(&backend.pool),
             timers: self.timers,
         }
@@ -218,7 +215,7 @@ impl Opening<'_> {
             id: self.id,
             client: name.as_str(),
             frontend: &frontend.name,
-            method: METHOD,
+            method: record::TCP,
             target: self.sni.as_deref().unwrap_or_default(),
             status: 0,
             bytes: 0,

@@ -1,6 +1,6 @@
-//! A record as HAProxy writes it with `option httplog` (its configuration manual, sections "HTTP
-//! log format" and "Session state at disconnection"), so that what reads such logs goes on reading
-//! them.
+//! A record as HAProxy writes it with `option httplog`, and one of a frontend in mode tcp as with
+//! `option tcplog` (its configuration manual, sections "HTTP log format", "TCP log format" and
+//! "Session state at disconnection"), so that what reads such logs goes on reading them.
 //!
 //! Differences: TR is 0, as nobody measures how long a head takes to arrive; the date is when the
 //! request began (`%tr`); a request that went to another server is always told as redispatched
@@ -83,15 +83,17 @@ pub fn write(out: &mut Vec<u8>, record: &Record<'_>, dates: &mut Dates, now: Sys
     out.extend_from_slice(backend.as_bytes());
     out.push(b'/');
     out.extend_from_slice(server.as_bytes());
-    timers(out, record);
+    let tcp = record.method == super::TCP;
+    timers(out, record, tcp);
     match record.status {
+        _ if tcp => {}
         0 => out.extend_from_slice(b" -1"),
         status => number(out, b" ", u64::from(status)),
     }
     number(out, b" ", record.bytes);
-    out.extend_from_slice(b" - - ");
+    out.extend_from_slice(if tcp { b" " } else { b" - - " });
     out.extend_from_slice(&state(record));
-    out.extend_from_slice(b"-- ");
+    out.extend_from_slice(if tcp { b" " } else { b"-- " });
     let retries = record.attempts.saturating_sub(1);
     let before: &[u8] = if retries > 0 { b"/+" } else { b"/" };
     number(out, b"", load.frontend);
@@ -99,7 +101,11 @@ pub fn write(out: &mut Vec<u8>, record: &Record<'_>, dates: &mut Dates, now: Sys
     number(out, b"/", load.backend);
     number(out, b"/", load.server);
     number(out, before, u64::from(retries));
-    out.extend_from_slice(b" 0/0 \"");
+    out.extend_from_slice(b" 0/0");
+    if tcp {
+        return;
+    }
+    out.extend_from_slice(b" \"");
     let unreadable = matches!(record.error, Some(Error::Answered(ErrorType::HttpRequestError)));
     if unreadable && details.backend.is_empty() {
         out.extend_from_slice(b"<BADREQ>");
@@ -113,18 +119,27 @@ pub fn write(out: &mut Vec<u8>, record: &Record<'_>, dates: &mut Dates, now: Sys
     out.push(b'"');
 }
 
-/// TR/Tw/Tc/Tr/Ta in milliseconds; -1 for what was not reached.
-fn timers(out: &mut Vec<u8>, record: &Record<'_>) {
+/// TR/Tw/Tc/Tr/Ta, or Tw/Tc/Tt, in milliseconds; -1 for what was not reached.
+fn timers(out: &mut Vec<u8>, record: &Record<'_>, tcp: bool) {
     let timers = record.details.timers;
     let asked = record.attempts > 0;
     let reached = |out: &mut Vec<u8>, time: Option<Duration>| match time {
         Some(time) => number(out, b"/", millis(time)),
         None => out.extend_from_slice(b"/-1"),
     };
-    out.extend_from_slice(b" 0");
-    reached(out, timers.queue.or(asked.then_some(Duration::ZERO)));
-    reached(out, timers.connect);
-    reached(out, timers.answer);
+    let queue = timers.queue.or(asked.then_some(Duration::ZERO));
+    if tcp {
+        match queue {
+            Some(time) => number(out, b" ", millis(time)),
+            None => out.extend_from_slice(b" -1"),
+        }
+        reached(out, timers.connect);
+    } else {
+        out.extend_from_slice(b" 0");
+        reached(out, queue);
+        reached(out, timers.connect);
+        reached(out, timers.answer);
+    }
     number(out, b"/", millis(record.took));
 }
 
@@ -235,6 +250,16 @@ mod tests {
             line(&record()),
             "10.0.1.2:33317 [06/Feb/2009:12:14:14.655] http-in static/srv1 0/0/30/69/109 200 2750 \
              - - ---- 0/0/0/0/0 0/0 \"GET http://x/index.html HTTP/1.1\""
+        );
+    }
+
+    #[test]
+    fn a_connection_is_a_line_of_tcplog() {
+        let record = Record { method: super::super::TCP, status: 0, target: "", ..record() };
+        assert_eq!(
+            line(&record),
+            "10.0.1.2:33317 [06/Feb/2009:12:14:14.655] http-in static/srv1 0/30/109 2750 -- \
+             0/0/0/0/0 0/0"
         );
     }
 
