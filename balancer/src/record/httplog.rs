@@ -4,7 +4,7 @@
 //!
 //! Differences: TR is 0, as nobody measures how long a head takes to arrive; the date is when the
 //! request began (`%tr`); a request that went to another server is always told as redispatched
-//! (`+`); cookies and captured fields are not there.
+//! (`+`); cookies and captured fields are not there, and places in queues are told as 0.
 
 use std::{
     io::Write as _,
