@@ -32,6 +32,7 @@ use crate::{
         self, Roster, Sources,
         book::{Book, Setting},
     },
+    standing::locality::Place,
     statistics::Asker,
     stats::Uptime,
     tls,
@@ -63,6 +64,8 @@ pub struct Surroundings {
     pub name: String,
     /// What opens nodes' relay ports.
     pub cluster_key: [u8; 32],
+    /// Where this balancer is.
+    pub place: Place,
     /// The registry's list.
     pub membership: chassis::membership::Watch,
     /// The wall clock.
@@ -115,6 +118,7 @@ impl Engine {
             workers: around.workers,
             uptime,
             key: Key::new(&around.cluster_key),
+            place: around.place,
         });
         let membership = around.membership.clone();
         let sources = Sources {

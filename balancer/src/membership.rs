@@ -10,7 +10,7 @@ use std::{
 use cluster::{AdminState, InstanceId, InstanceStatus, State};
 use cluster_config::document::balancer::{Backend, Discover};
 
-use crate::standing::Verdict;
+use crate::standing::{Verdict, locality::Place};
 
 /// A server as bundle and registry describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Member {
     pub initial_weight: u32,
     /// Named as backup.
     pub backup: bool,
+    /// Where it is.
+    pub place: Place,
     /// What operators want of it.
     pub admin: AdminState,
     /// What the registry says.
@@ -78,6 +80,7 @@ pub fn members<'a>(
             weight: server.weight,
             initial_weight: server.weight,
             backup: server.backup,
+            place: Place { datacenter: server.datacenter.clone(), zone: server.zone.clone() },
             admin: AdminState::Ready,
             verdict: None,
             maxconn: server.maxconn,
@@ -162,6 +165,7 @@ fn discovered(discover: &Discover, status: &InstanceStatus) -> Option<Member> {
         weight: status.effective_weight,
         backup: !discover.backup_tags.is_empty() && has_all(&discover.backup_tags),
         initial_weight: instance.weight,
+        place: Place { datacenter: instance.datacenter.clone(), zone: instance.zone.clone() },
         admin: status.admin_state,
         verdict: Some(Verdict { state: status.state, reasons: status.reasons.clone() }),
         maxconn: discover.maxconn,

@@ -30,6 +30,7 @@ use crate::{
     },
     lately, metrics,
     operate::{Operator, registry::Registry},
+    standing::locality,
     statistics,
     view::rates,
 };
@@ -231,6 +232,10 @@ fn surroundings(
     Ok(Surroundings {
         workers,
         name: process.identity.name().to_owned(),
+        place: locality::Place {
+            datacenter: options.chassis.datacenter.clone(),
+            zone: options.chassis.zone.clone(),
+        },
         cluster_key: *process.cluster_key()?.as_bytes(),
         membership: process.network.membership(),
         clock: process.clock.clone(),

@@ -12,7 +12,7 @@ use crate::{
     pick::plan::{Candidate, Plan, Policy},
     queue::Queue,
     server::Server,
-    standing::{Cause, Judgement, Standing},
+    standing::{Cause, Judgement, Standing, locality::Place},
 };
 
 /// All backends at one moment.
@@ -73,6 +73,7 @@ impl Pool {
             standing: it.judgement.standing,
             weight: it.weight,
             percent: it.percent,
+            level: it.level,
         };
         let policy = Policy { balance: settings.balance.clone(), bound: settings.hash_bound };
         let plan = Plan::build(policy, servers.iter().map(candidate).collect());
@@ -109,6 +110,10 @@ pub struct Listed {
     pub weight: u32,
     /// Percent of its weight that it gets for now.
     pub percent: u8,
+    /// Where it comes among those of its standing; 0 is picked first.
+    pub level: u8,
+    /// Where it is.
+    pub place: Place,
     /// Requests and tunnels that it may have at a time.
     pub maxconn: Option<u32>,
     /// The one that bundle or process gave it.
@@ -124,7 +129,7 @@ impl PartialEq for Listed {
     fn eq(&self, other: &Self) -> bool {
         let seen = |it: &Self| {
             let weights = (it.weight, it.percent, it.initial_weight);
-            (it.server.key, it.admin, weights, it.maxconn, it.drift)
+            (it.server.key, it.admin, weights, it.level, it.maxconn, it.drift)
         };
         seen(self) == seen(other) && self.judgement == other.judgement
     }

@@ -7,6 +7,7 @@
 //! verdict against it may then only put it behind the others, and a lapsed lease says nothing about
 //! it at all.
 
+pub mod locality;
 pub mod slow_start;
 
 use std::{borrow::Cow, fmt};

@@ -15,6 +15,8 @@ pub struct Candidate {
     pub name: String,
     /// The tier it is in.
     pub standing: Standing,
+    /// And among those of its standing; 0 is picked first.
+    pub level: u8,
     /// Its share within the tier.
     pub weight: u32,
     /// Percent of its weight that it gets for now, 1 to 100.
@@ -36,10 +38,11 @@ impl From<Balance> for Policy {
     }
 }
 
-/// Servers of one standing. A server's place is its index in it.
+/// Servers of one standing and level. A server's place is its index in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tier {
     standing: Standing,
+    level: u8,
     members: Vec<(usize, u32)>,
     sums: Vec<u64>,
     ring: Ring,
@@ -53,7 +56,13 @@ impl Tier {
             *sum += u64::from(*weight).max(1);
             Some(*sum)
         });
-        Self { standing, sums: sums.collect(), members, ring: Ring::default() }
+        Self { standing, level: 0, sums: sums.collect(), members, ring: Ring::default() }
+    }
+
+    /// What it is known by from plan to plan.
+    #[must_use]
+    pub const fn key(&self) -> (Standing, u8) {
+        (self.standing, self.level)
     }
 
     #[must_use]
@@ -92,18 +101,24 @@ impl Plan {
     /// For these servers, which are known by their index from now on.
     #[must_use]
     pub fn build(policy: Policy, candidates: Vec<Candidate>) -> Self {
-        let tier = |standing| {
-            let inside = || candidates.iter().enumerate().filter(|(_, it)| it.standing == standing);
+        let tier = |(standing, level): (Standing, u8)| {
+            let inside = || {
+                let all = candidates.iter().enumerate();
+                all.filter(move |(_, it)| it.standing == standing && it.level == level)
+            };
             // Finer weights only where they are needed, as more of them are kept in mind.
             let whole = inside().all(|(_, it)| it.percent == 100);
             let weight = |it: &Candidate| match whole {
                 true => it.weight,
                 false => it.weight.max(1) * u32::from(it.percent.max(1)),
             };
-            Tier::new(standing, inside().map(|(index, it)| (index, weight(it))).collect())
+            let members = inside().map(|(index, it)| (index, weight(it))).collect();
+            Tier { level, ..Tier::new(standing, members) }
         };
-        let mut tiers: Vec<_> =
-            Standing::TIERS.into_iter().map(tier).filter(|it| !it.members.is_empty()).collect();
+        let levels = candidates.iter().map(|it| it.level).max().unwrap_or_default();
+        let of = |standing| (0..=levels).map(move |level| (standing, level));
+        let mut tiers: Vec<_> = Standing::TIERS.into_iter().flat_map(of).map(tier).collect();
+        tiers.retain(|tier| !tier.members.is_empty());
         if policy.balance.hashes() {
             for tier in &mut tiers {
                 let servers = tier.members.iter();

@@ -49,18 +49,18 @@ impl State {
     /// tier goes with it, so that nobody's turn is lost.
     #[must_use]
     pub fn carried_over(&self, from: &Plan, to: &Plan) -> Self {
-        let mut places: HashMap<(Standing, &str), usize> = HashMap::new();
+        let mut places: HashMap<((Standing, u8), &str), usize> = HashMap::new();
         for tier in from.tiers() {
             for (place, (index, _)) in tier.members().iter().enumerate() {
-                places.insert((tier.standing(), &from.names()[*index]), place);
+                places.insert((tier.key(), &from.names()[*index]), place);
             }
         }
         let memory = |tier: &Tier| {
-            let of_tier = from.tiers().iter().position(|it| it.standing() == tier.standing());
+            let of_tier = from.tiers().iter().position(|it| it.key() == tier.key());
             let nothing = Memory::default();
             let before = of_tier.and_then(|index| self.tiers.get(index)).unwrap_or(&nothing);
             let list = tier.members().iter().map(|(index, weight)| {
-                (*weight, places.get(&(tier.standing(), &*to.names()[*index])).copied())
+                (*weight, places.get(&(tier.key(), &*to.names()[*index])).copied())
             });
             match remembered(to) {
                 Remembered::Nothing => Memory::default(),
@@ -110,6 +110,7 @@ mod tests {
                 standing: Standing::Usable,
                 weight: 1,
                 percent: 100,
+                level: 0,
             };
             Plan::build(Balance::RoundRobin.into(), names.iter().map(candidate).collect())
         };

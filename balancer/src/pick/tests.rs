@@ -43,6 +43,7 @@ fn plan_by(policy: Policy, rows: &[(Standing, u32)]) -> Plan {
         standing,
         weight,
         percent: 100,
+        level: 0,
     };
     Plan::build(policy, rows.iter().enumerate().map(candidate).collect())
 }

@@ -33,6 +33,7 @@ fn plan(standings: &[Standing]) -> Plan {
         standing: *standing,
         weight: 1,
         percent: 100,
+        level: 0,
     };
     let candidates = standings.iter().enumerate().map(candidate).collect();
     Plan::build(cluster_config::document::balancer::Balance::RoundRobin.into(), candidates)

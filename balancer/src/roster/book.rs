@@ -23,7 +23,12 @@ use crate::{
     queue::Queue,
     server::{Protocol, Server, Signs, Tally},
     snapshot::{Listed, Pool, Snapshot},
-    standing::{Inputs, Judgement, Reason, Standing, judge, settle, slow_start::SlowStart},
+    standing::{
+        Inputs, Judgement, Reason, Standing, judge,
+        locality::{Place, levels},
+        settle,
+        slow_start::SlowStart,
+    },
     stats::{BackendCounts, PerWorker, Uptime},
 };
 
@@ -38,6 +43,8 @@ pub struct Setting {
     pub uptime: Uptime,
     /// The cluster key, which opens nodes' relay ports.
     pub key: Key,
+    /// Where this balancer is.
+    pub place: Place,
 }
 
 /// One line: a server and what is known of it.
@@ -284,12 +291,12 @@ impl Book {
 
     /// Judges everybody. Returns a new snapshot when anything that anybody can see has changed.
     pub fn judge(&mut self, now: Instant, wall: Timestamp) -> Option<Snapshot> {
-        let (uptime, last) = (self.setting.uptime, &self.last);
+        let (setting, last) = (&self.setting, &self.last);
         let pools: Vec<_> = self
             .pages
             .iter_mut()
             .enumerate()
-            .map(|(index, page)| page.judge(uptime, now, wall, last.get(index)))
+            .map(|(index, page)| page.judge(setting, now, wall, last.get(index)))
             .collect();
         let same = pools.len() == last.len()
             && pools.iter().zip(last).all(|(pool, last)| Arc::ptr_eq(pool, last));
@@ -308,25 +315,26 @@ impl Page {
     /// is built only when there is something to plan.
     fn judge(
         &mut self,
-        uptime: Uptime,
+        setting: &Setting,
         now: Instant,
         wall: Timestamp,
         last: Option<&Arc<Pool>>,
     ) -> Arc<Pool> {
         let rules = config::rules(&self.settings);
         let mut judgements: Vec<Judgement> =
-            self.entries.iter_mut().map(|entry| entry.judge(&rules, uptime, now)).collect();
+            self.entries.iter_mut().map(|entry| entry.judge(&rules, setting.uptime, now)).collect();
         let panic = settle(&mut judgements, u32::from(self.settings.panic_threshold));
+        let levels = self.levels(&setting.place, &judgements);
         let usable = |it: &Known| it.standing.is_some_and(|(it, _)| it == Standing::Usable);
         let others = self.entries.iter().any(usable);
         let within = self.settings.slow_start;
         let servers: Vec<_> = self
             .entries
             .iter_mut()
-            .zip(judgements)
-            .map(|(entry, mut judgement)| {
+            .zip(judgements.into_iter().zip(levels))
+            .map(|(entry, (mut judgement, level))| {
                 let percent = entry.share(&mut judgement, others, within, now);
-                entry.listed(judgement, percent, wall)
+                entry.listed(judgement, (percent, level), wall)
             })
             .collect();
         match last.filter(|last| last.shows(&self.settings, &servers, panic, &self.missing)) {
@@ -339,6 +347,16 @@ impl Page {
                 self.missing.clone(),
             )),
         }
+    }
+}
+
+impl Page {
+    /// Who comes first among those of one standing.
+    fn levels(&self, here: &Place, judgements: &[Judgement]) -> Vec<u8> {
+        let prefer = &self.settings.prefer;
+        let distance = |it: &Known| here.distance(&it.member.place, &prefer.order);
+        let distances = self.entries.iter().map(distance);
+        levels(&distances.zip(judgements).collect::<Vec<_>>(), prefer)
     }
 }
 
@@ -375,7 +393,12 @@ impl Known {
         percent
     }
 
-    fn listed(&mut self, judgement: Judgement, percent: u8, wall: Timestamp) -> Listed {
+    fn listed(
+        &mut self,
+        judgement: Judgement,
+        (percent, level): (u8, u8),
+        wall: Timestamp,
+    ) -> Listed {
         let since = match self.standing {
             Some((standing, since)) if standing == judgement.standing => since,
             _ => wall,
@@ -388,6 +411,8 @@ impl Known {
             admin: self.member.admin,
             weight: self.member.weight,
             percent,
+            level,
+            place: self.member.place.clone(),
             maxconn: self.member.maxconn,
             initial_weight: self.member.initial_weight,
             drift: self.member.drift,

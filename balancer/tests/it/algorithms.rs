@@ -104,6 +104,47 @@ async fn a_tag_names_backups() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_near_come_first_while_enough_of_them_are_usable() {
+    let prefer = json!({"prefer": {"order": ["zone", "datacenter"], "spill_over": 60}});
+    let cluster = Cluster::with(4, prefer).await;
+    let mut statuses: Vec<_> = cluster.nodes.iter().map(status).collect();
+    for (status, (datacenter, zone)) in statuses.iter_mut().zip([
+        ("beijing", "a"),
+        ("beijing", "a"),
+        ("beijing", "b"),
+        ("shanghai", "a"),
+    ]) {
+        status.instance.datacenter = datacenter.to_owned();
+        status.instance.zone = zone.to_owned();
+    }
+    cluster.list(&statuses);
+    let level = |name: &str| cluster.server(name).map(|it| it.level);
+    until("levels", || async {
+        (level("node-4") == Some(2) && level("node-1") == Some(0)).then_some(())
+    })
+    .await;
+    let names = |nodes: Vec<String>| nodes.into_iter().collect::<BTreeSet<_>>();
+    let near = names(answered(&cluster, &objects(12)).await);
+    assert_eq!(near.iter().collect::<Vec<_>>(), ["node-1", "node-2"]);
+    let (_, words) = explained(&cluster, "http://o/").await;
+    assert!(words.contains("node-1, node-2; then node-3; then node-4"), "{words}");
+    // Half of the zone is too little; two thirds of the datacenter are enough.
+    statuses[0].state = cluster::State::Suspect;
+    cluster.list(&statuses);
+    cluster.until_standing("node-1", Standing::Last).await;
+    let wider = names(answered(&cluster, &objects(12)).await);
+    assert_eq!(wider.iter().collect::<Vec<_>>(), ["node-2", "node-3"]);
+    // A usable server far away comes before a suspect one in the same zone.
+    for status in &mut statuses[1..3] {
+        status.state = cluster::State::Suspect;
+    }
+    cluster.list(&statuses);
+    cluster.until_standing("node-3", Standing::Last).await;
+    let far = names(answered(&cluster, &objects(12)).await);
+    assert_eq!(far.iter().collect::<Vec<_>>(), ["node-4"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hot_object_spills_over_to_others() {
     let cluster = std::sync::Arc::new(
         Cluster::with(3, json!({"balance": "uri_hash", "hash_bound": 125})).await,

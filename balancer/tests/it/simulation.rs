@@ -121,7 +121,12 @@ impl Simulation {
         let mut rng = StdRng::seed_from_u64(seed);
         let start = relay::clock::now();
         let uptime = Uptime::starting(start);
-        let book = Book::new(Setting { workers: 1, uptime, key: relay::proof::Key::new(&[0; 32]) });
+        let book = Book::new(Setting {
+            workers: 1,
+            uptime,
+            key: relay::proof::Key::new(&[0; 32]),
+            place: balancer::standing::locality::Place::default(),
+        });
         let node = |index: usize| Node {
             health: Health::Up,
             up_since: Some(start),

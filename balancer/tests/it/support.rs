@@ -11,6 +11,7 @@ use balancer::{
     engine::{Engine, Running, Surroundings},
     face::grpc::{Face, message},
     operate::{Operator, registry::Registry},
+    standing::locality::Place,
     view::View,
 };
 use chassis::membership::{Membership, Watch};
@@ -431,6 +432,7 @@ impl Cluster {
             workers: 2,
             name: "balancer-1".to_owned(),
             cluster_key: KEY,
+            place: Place { datacenter: "beijing".to_owned(), zone: "a".to_owned() },
             membership: watch,
             clock: chassis::Clock::system(),
             access_log: directory.path().join("access.log"),

@@ -51,6 +51,14 @@ pub struct Server {
     /// Percent of its weight that it gets for now: it has come back (slow start).
     #[prost(uint32, tag = "17")]
     pub percent: u32,
+    /// Where it is; empty: unknown.
+    #[prost(string, tag = "18")]
+    pub datacenter: ::prost::alloc::string::String,
+    #[prost(string, tag = "19")]
+    pub zone: ::prost::alloc::string::String,
+    /// Where it comes among those of its standing, by how near it is; 0 is picked first.
+    #[prost(uint32, tag = "20")]
+    pub level: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ServerCounters {

@@ -1,6 +1,6 @@
 //! An explanation in words for people, a line a step.
 
-use cluster_config::document::balancer::Balance;
+use cluster_config::document::balancer::{Balance, Locality, Prefer};
 use proto::balancer as pb;
 
 use super::message;
@@ -50,6 +50,7 @@ fn steps(explanation: &Explanation, revision: &str) -> Vec<String> {
         let (standing, reasons) = (listed.judgement.standing.as_str(), reasons.join("; "));
         lines.push(format!("{} is {standing}: {reasons}", listed.server.name));
     }
+    lines.extend(nearness(pool));
     lines.extend(pool.missing.iter().map(|missing| format!("cannot be used: {missing}")));
     lines.push(turn(explanation));
     lines.extend(bounds(pool));
@@ -58,6 +59,30 @@ fn steps(explanation: &Explanation, revision: &str) -> Vec<String> {
         pool.settings.retry.attempts
     ));
     lines
+}
+
+/// Who comes first because they are near, if anybody does.
+fn nearness(pool: &Pool) -> Option<String> {
+    let Prefer { order, spill_over } = &pool.settings.prefer;
+    let near = |how: &Locality| match how {
+        Locality::Zone => "this balancer's zone",
+        Locality::Datacenter => "its datacenter",
+    };
+    if order.is_empty() {
+        return None;
+    }
+    let order: Vec<_> = order.iter().map(near).collect();
+    let level = |level| {
+        let names = pool.servers.iter().filter(move |it| it.level == level);
+        names.map(|it| it.server.name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let farthest = pool.servers.iter().map(|it| it.level).max().unwrap_or_default();
+    let levels: Vec<_> = (0..=farthest).map(level).filter(|names| !names.is_empty()).collect();
+    Some(format!(
+        "among those of one standing, {} comes first, while {spill_over} % there are usable: {}",
+        order.join(", then "),
+        levels.join("; then ")
+    ))
 }
 
 /// What bounds the backend, if anything does.

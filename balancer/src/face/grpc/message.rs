@@ -129,6 +129,9 @@ pub fn server(pool: &Pool, listed: &Listed) -> pb::Server {
         explained: listed.judgement.reasons.iter().map(reason).collect(),
         maxconn: listed.maxconn,
         held: listed.server.capacity.held(),
+        datacenter: listed.place.datacenter.clone(),
+        zone: listed.place.zone.clone(),
+        level: listed.level.into(),
         percent: listed.percent.into(),
         peak_held: listed.server.capacity.peak(),
     }

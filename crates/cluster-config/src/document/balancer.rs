@@ -19,7 +19,7 @@ pub use backend::{Backend, Balance, CircuitBreaker, ForwardedFor, Retry, SendPro
 pub use frontend::{ClientTimeouts, Frontend, StatsPage};
 pub use health::{Failure, OwnCheck, Passive, Suspicion};
 pub use routing::{Acl, HeaderTest, Mode, UseBackend};
-pub use servers::{Discover, Server};
+pub use servers::{Discover, Locality, Prefer, Server};
 pub use tls::{Certificate, Tls, TlsVersion};
 pub use vrrp::Vrrp;
 

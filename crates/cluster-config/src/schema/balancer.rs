@@ -19,7 +19,7 @@ pub use backend::{Backend, BackendTimeouts, Balance, CircuitBreaker, ForwardedFo
 pub use frontend::{Frontend, FrontendTimeouts};
 pub use health::{Check, Failure, Passive, Suspicion};
 pub use routing::{Acl, HeaderTest, Mode, ProxyProtocol, SendProxy, UseBackend};
-pub use servers::{Backup, Discoverable, Server, Servers};
+pub use servers::{Backup, Discoverable, Locality, Server, Servers};
 pub use tls::{Certificate, Tls, TlsVersion};
 pub use vrrp::{Track, Vrrp};
 

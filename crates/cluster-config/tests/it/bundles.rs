@@ -2,7 +2,7 @@
 
 use cluster::Service;
 use cluster_config::bundle::sample;
-use cluster_config::document::{Acl, Limits, Verdict};
+use cluster_config::document::{Acl, Limits, Verdict, balancer};
 use cluster_config::{
     BalancerDocument, Bundle, ChecksDocument, Problem, ProxyDocument, example_bundle, lab_bundle,
     render,
@@ -652,13 +652,16 @@ fn bounds_of_servers_and_backends() {
     };
     let fixed = "static: [{name: s, address: \"192.0.2.1:80\", maxconn: 5}]";
     let (document, problems) = backend(
-        &format!("service: proxy-node, maxconn: 200, backup: {{tags: [standby]}}, {fixed}"),
-        ", slow_start: 30s, circuit_breaker: {connections: 1000, retries: 3}, \
-         timeouts: {connect: 2s}",
+        &format!(
+            "service: proxy-node, prefer: [zone], maxconn: 200, backup: {{tags: [standby]}}, {fixed}"
+        ),
+        ", slow_start: 30s, circuit_breaker: {connections: 1000, retries: 3}, timeouts: {connect: 2s}",
     );
     let document = document.unwrap_or_else(|| panic!("{problems}"));
     let discover = document.discover.unwrap();
     assert_eq!((discover.maxconn, discover.backup_tags), (Some(200), vec!["standby".to_owned()]));
+    let prefer = balancer::Prefer { order: vec![balancer::Locality::Zone], spill_over: 70 };
+    assert_eq!(document.prefer, prefer);
     assert_eq!(document.slow_start, Duration::from_secs(30));
     assert_eq!(document.servers[0].maxconn, Some(5));
     let breaker = &document.circuit_breaker;
@@ -679,6 +682,9 @@ fn bounds_of_servers_and_backends() {
         ("service: proxy-node", ", timeouts: {queue: 0s}", "a time of zero leaves no time"),
         ("service: proxy-node", ", maxqueue: 5", "is `circuit_breaker` here"),
         ("service: proxy-node, max_conns: 5", "", "did you mean `maxconn`?"),
+        ("service: proxy-node, prefer: [datacenter, zone]", "", "write [zone], [datacenter]"),
+        ("service: proxy-node, prefer: [rack]", "", "rack"),
+        ("service: proxy-node, spill_over: 170%", "", "170%"),
         ("service: proxy-node, backup: {tags: []}", "", "no tag says which servers are backups"),
         (
             "backup: {tags: [x]}, static: [{name: s, address: \"192.0.2.1:80\"}]",

@@ -271,7 +271,7 @@ const CASES: &[(&str, &[&str])] = &[
          [{name: n, servers: [10.0.0.1:3128]}]\n",
         &["cluster.yaml:4:33: error: balancer.backends[0].servers must be a map, not a list; \
              write {key: value}, or `key: value` lines under it; known here: backup, datacenter, \
-             maxconn, service, static, tags"],
+             maxconn, prefer, service, spill_over, static, tags"],
     ),
     (
         "version: 1\nbalancer:\n  frontend: [{name: a, bind: \":8080\", backend: n}]\n  backend: \

@@ -50,6 +50,7 @@ pub(super) fn compile(
             "write it at each server of `static`, or add `service: proxy-node`",
         );
     }
+    let prefer = prefer(context, &servers, &format!("{path}/servers"));
     context.unique(
         "server",
         servers.fixed.iter().map(|server| server.name.value.as_str()),
@@ -90,6 +91,7 @@ pub(super) fn compile(
         hash_bound: hash_bound(context, &balance, written.hash_balance_factor, path),
         balance,
         discover,
+        prefer,
         servers: servers.fixed.into_iter().map(Into::into).collect(),
         mode: written.mode.into(),
         send_proxy: written.send_proxy.map(Into::into),
@@ -115,6 +117,22 @@ pub(super) fn compile(
         keepalive: written.keepalive,
         keepalive_idle: written.keepalive_idle.value,
         panic_threshold: written.panic_threshold.value,
+    }
+}
+
+/// The nearer comes first: a zone is within a datacenter.
+fn prefer(context: &mut Context, servers: &schema::Servers, path: &str) -> document::Prefer {
+    use schema::Locality::{Datacenter, Zone};
+    if !matches!(servers.prefer[..], [] | [Zone] | [Datacenter] | [Zone, Datacenter]) {
+        context.error(
+            &format!("{path}/prefer"),
+            "what comes first has to be within what comes after it",
+            "write [zone], [datacenter] or [zone, datacenter]",
+        );
+    }
+    document::Prefer {
+        order: servers.prefer.iter().copied().map(Into::into).collect(),
+        spill_over: servers.spill_over.value,
     }
 }
 

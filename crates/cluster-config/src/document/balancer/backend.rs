@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{super::heads::Replies, Discover, Mode, OwnCheck, Passive, Server, Suspicion};
+use super::{
+    super::heads::Replies, Discover, Mode, OwnCheck, Passive, Prefer, Server, Suspicion,
+};
 use crate::units;
 
 /// A pool of servers and the rules for using them.
@@ -29,6 +31,9 @@ pub struct Backend {
     /// Connections to servers by address begin with a PROXY header. Then no two clients share one.
     #[serde(default)]
     pub send_proxy: Option<SendProxy>,
+    /// Which of the usable ones come first.
+    #[serde(default)]
+    pub prefer: Prefer,
     /// The balancer's own check.
     pub check: OwnCheck,
     /// Evidence from traffic.

@@ -32,7 +32,33 @@ pub struct Server {
     pub weight: u32,
     /// Used only when no other server is usable.
     pub backup: bool,
+    /// Where it is; empty: unknown.
+    #[serde(default)]
+    pub datacenter: String,
+    /// See `datacenter`.
+    #[serde(default)]
+    pub zone: String,
     /// Requests and tunnels that it may have at a time; none: any number.
     #[serde(default)]
     pub maxconn: Option<u32>,
+}
+
+/// How near a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Locality {
+    /// The same zone of the same datacenter.
+    Zone,
+    /// The same datacenter.
+    Datacenter,
+}
+
+/// Which usable servers come first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prefer {
+    /// Nearest first; empty: all alike.
+    pub order: Vec<Locality>,
+    /// Percent of those that come first that have to be usable, or those that come next stand
+    /// beside them.
+    pub spill_over: u8,
 }

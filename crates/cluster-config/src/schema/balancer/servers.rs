@@ -3,11 +3,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::super::notation::{Address, Name};
+use super::{
+    super::notation::{Address, Name, Percent},
+    percent,
+};
 use crate::document::balancer as document;
 
 /// Servers found in the registry, and servers by address.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Servers {
     /// Instances of this service are servers.
@@ -16,6 +19,12 @@ pub struct Servers {
     pub tags: Vec<Name>,
     /// Only instances of this datacenter.
     pub datacenter: Option<Name>,
+    /// Which usable servers come first: those of this balancer's own zone, of its datacenter, then
+    /// all. Empty: all alike.
+    pub prefer: Vec<Locality>,
+    /// While fewer than this part of those that come first are usable, those that come next stand
+    /// beside them.
+    pub spill_over: Percent,
     /// Which of the discovered ones are used only when no other server is usable.
     pub backup: Option<Backup>,
     /// Requests and tunnels that each discovered server may have at a time, of one balancer and all
@@ -25,6 +34,16 @@ pub struct Servers {
     /// Servers by address.
     #[serde(rename = "static")]
     pub fixed: Vec<Server>,
+}
+
+/// How near a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Locality {
+    /// The same zone of the same datacenter.
+    Zone,
+    /// The same datacenter.
+    Datacenter,
 }
 
 /// Which discovered servers are backups.
@@ -58,6 +77,10 @@ pub struct Server {
     /// Used only when no other server is usable.
     #[serde(default)]
     pub backup: bool,
+    /// Where it is, for `prefer`; absent: nowhere near.
+    pub datacenter: Option<Name>,
+    /// See `datacenter`.
+    pub zone: Option<Name>,
     /// Requests and tunnels that it may have at a time, of one balancer and all of its workers.
     /// Absent: any number.
     #[schemars(range(min = 1, max = 10000000))]
@@ -66,6 +89,30 @@ pub struct Server {
 
 fn one() -> u32 {
     1
+}
+
+impl Default for Servers {
+    fn default() -> Self {
+        Self {
+            service: None,
+            tags: Vec::new(),
+            datacenter: None,
+            prefer: Vec::new(),
+            spill_over: percent("70%"),
+            backup: None,
+            maxconn: None,
+            fixed: Vec::new(),
+        }
+    }
+}
+
+impl From<Locality> for document::Locality {
+    fn from(written: Locality) -> Self {
+        match written {
+            Locality::Zone => Self::Zone,
+            Locality::Datacenter => Self::Datacenter,
+        }
+    }
 }
 
 impl From<Server> for document::Server {
@@ -77,6 +124,8 @@ impl From<Server> for document::Server {
             port,
             weight: written.weight,
             backup: written.backup,
+            datacenter: written.datacenter.map(|it| it.value).unwrap_or_default(),
+            zone: written.zone.map(|it| it.value).unwrap_or_default(),
             maxconn: written.maxconn,
         }
     }
