@@ -2,15 +2,19 @@
 //! which a slow check could stall.
 //!
 //! A Shoal node is asked `OPTIONS *` with `Max-Forwards: 0` through its relay listener, which its
-//! data path itself answers; another server has to accept a TCP connection. A probe asks the same
-//! on a fresh connection when a node that owes answers is silent.
+//! data path itself answers; another server has to accept a TCP connection, or to answer a request
+//! ([`http`]). What an agent beside a server says is asked here, too ([`agent`]). A probe asks the
+//! same on a fresh connection when a node that owes answers is silent.
+
+mod agent;
+mod http;
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use cluster_config::document::balancer::Backend;
+use cluster_config::document::balancer::{Backend, OwnCheck};
 use relay::head::{Limits, Progress, ResponseHead};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -27,6 +31,8 @@ use crate::{
 
 /// The shortest time between two checks of one server, however impatient.
 const SHORTEST: Duration = Duration::from_millis(200);
+/// In which a node says how full it is, in percent.
+const LOAD: &str = "Shoal-Load";
 /// A server whose standing is about to change is checked this much more often.
 const HURRY: u32 = 5;
 /// While checks are switched off, the configuration is looked at again after so long.
@@ -56,6 +62,9 @@ pub enum Error {
     /// It answered that it is not well.
     #[error("answered {0}")]
     Status(u16),
+    /// Its answer has not what it has to have.
+    #[error("its answer does not contain {0:?}")]
+    Body(String),
     /// Nothing within the time allowed.
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
@@ -65,7 +74,12 @@ pub enum Error {
 pub async fn follow(backend: String, server: Arc<Server>, roster: roster::Handle) {
     let run = || {
         let (backend, server, roster) = (backend.clone(), Arc::clone(&server), roster.clone());
-        async move { rounds(&backend, &server, &roster).await }
+        async move {
+            tokio::join!(
+                rounds(&backend, &server, &roster),
+                agent::rounds(&backend, &server, &roster)
+            );
+        }
     };
     chassis::supervise::run("check", chassis::StopSignal::default(), run).await;
 }
@@ -86,25 +100,35 @@ async fn rounds(backend: &str, server: &Server, roster: &roster::Handle) {
             continue;
         };
         let began = tokio::time::Instant::now();
-        let seen = match check_once(server, check.timeout).await {
+        let seen = match check_once(server, check).await {
             Ok(()) => Seen::Passed,
             Err(error) => Seen::Failed(Fault::Check(error.to_string())),
         };
         let failed = seen != Seen::Passed;
         roster.observe(server.key, seen);
-        let hurry = failed || server.signs.is_in_transition();
-        let inter = if hurry { check.inter / HURRY } else { check.inter };
+        let inter = match failed || server.signs.is_in_transition() {
+            true if server.signs.is_down() => check.downinter,
+            true => check.fastinter,
+            false => check.inter,
+        };
+        // Documents of the version before do not say the first two.
+        let inter = if inter.is_zero() { check.inter / HURRY } else { inter };
         tokio::time::sleep_until(began + inter.max(SHORTEST)).await;
     }
 }
 
-async fn check_once(server: &Server, within: Duration) -> Result<(), Error> {
+async fn check_once(server: &Server, check: &OwnCheck) -> Result<(), Error> {
+    let within = check.timeout;
     let asked = async {
         if !server.protocol.is_relay() {
-            connect(server).await?;
-            return Ok(());
+            return match &check.http {
+                Some(check) => http::ask(server, check).await,
+                None => connect(server).await.map(drop),
+            };
         }
-        match ask(server).await? {
+        let (status, load) = ask(server).await?;
+        server.signs.set_load(load);
+        match status {
             200..=299 => Ok(()),
             status => Err(Error::Status(status)),
         }
@@ -117,8 +141,9 @@ async fn connect(server: &Server) -> Result<TcpStream, Error> {
     TcpStream::connect(address).await.map_err(|error| Error::Connect { address, error })
 }
 
-/// Asks a node's data path for a sign of life; the status of its answer.
-async fn ask(server: &Server) -> Result<u16, Error> {
+/// Asks a node's data path for a sign of life; the status of its answer, and how full the node says
+/// that it is.
+async fn ask(server: &Server) -> Result<(u16, Option<u8>), Error> {
     let mut stream = connect(server).await?;
     let mut request = match &server.protocol {
         Protocol::Relay { key } => {
@@ -137,7 +162,9 @@ async fn ask(server: &Server) -> Result<u16, Error> {
             return Err(Error::Closed);
         }
         if let Progress::Complete(_) = head.parse(&bytes, &limits)? {
-            return Ok(head.status());
+            let told = head.view(&bytes).lines().named(LOAD).next();
+            let load = told.and_then(|told| std::str::from_utf8(told).ok()?.parse().ok());
+            return Ok((head.status(), load));
         }
     }
 }

@@ -37,6 +37,8 @@ pub enum Fault {
     Late,
     /// A check of ours failed, in these words.
     Check(String),
+    /// Its agent says that it is down, in these words.
+    Agent(String),
     /// It owed answers, was silent, and did not answer the probe either.
     Silent,
     /// Somebody said so.
@@ -55,6 +57,7 @@ impl fmt::Display for Fault {
             Self::Malformed => formatter.write_str("its answer was malformed"),
             Self::Late => formatter.write_str("it did not answer in time"),
             Self::Check(words) => write!(formatter, "check failed: {words}"),
+            Self::Agent(words) => write!(formatter, "its agent says {words}"),
             Self::Silent => formatter.write_str("it owed answers and did not answer a probe"),
             Self::Told => formatter.write_str("an operator said that it is down"),
         }

@@ -27,7 +27,8 @@
 //!   [`server`]s, of which each has its [`capacity`].
 //! - What is counted, [`lately`] and in all: [`stats`], [`metrics`]; [`statistics`] is the way of
 //!   pages to workers.
-//! - What is decided, purely: [`pick`] → [`standing`] → [`evidence`].
+//! - What is decided, purely: [`sticky`] (whose a client is), [`pick`] → [`standing`] →
+//!   [`evidence`].
 
 pub mod attempt;
 pub mod capacity;
@@ -59,6 +60,7 @@ pub mod snapshot;
 pub mod standing;
 pub mod statistics;
 pub mod stats;
+pub mod sticky;
 pub mod suspect;
 pub mod tls;
 pub mod transaction;

@@ -46,6 +46,7 @@ enum Told {
     Observed { key: u64, seen: Seen },
     LookedUp { name: String, address: SocketAddr },
     Set { server: String, set: Desired },
+    AgentSaid { key: u64, line: Option<String> },
     SetMaxconn { backend: String, server: String, most: Option<u32> },
     Written { server: String },
 }
@@ -92,6 +93,11 @@ impl Handle {
     /// Sets something here, for servers of that name.
     pub async fn set(&self, server: &str, set: Desired) {
         self.tell(Told::Set { server: server.to_owned(), set }).await;
+    }
+
+    /// An agent beside a server has said this; none: there is none any more.
+    pub async fn agent_said(&self, key: u64, line: Option<String>) {
+        self.tell(Told::AgentSaid { key, line }).await;
     }
 
     /// Sets how many requests and tunnels a server of that backend may have at a time; none: any
@@ -224,6 +230,7 @@ impl Roster {
                 self.book.set(&server, set);
                 self.reconcile();
             }
+            Told::AgentSaid { key, line } => self.book.agent_said(key, line.as_deref()),
             Told::SetMaxconn { backend, server, most } => {
                 self.book.set_maxconn(&backend, &server, most);
                 self.reconcile();

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -89,6 +89,9 @@ pub struct Signs {
     releases: AtomicU64,
     in_transition: AtomicBool,
     cuts: AtomicU64,
+    down: AtomicBool,
+    /// Percent and one; 0: it has not said it.
+    load: AtomicU8,
 }
 
 impl Signs {
@@ -140,6 +143,28 @@ impl Signs {
     #[must_use]
     pub fn is_in_transition(&self) -> bool {
         self.in_transition.load(Ordering::Acquire)
+    }
+
+    /// It is out of turn by this balancer's own evidence.
+    pub fn set_down(&self, yes: bool) {
+        self.down.store(yes, Ordering::Release);
+    }
+
+    /// See [`Signs::set_down`].
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.down.load(Ordering::Acquire)
+    }
+
+    /// It says that it is so full, in percent.
+    pub fn set_load(&self, load: Option<u8>) {
+        self.load.store(load.map_or(0, |load| load.min(100) + 1), Ordering::Release);
+    }
+
+    /// How full it said last that it is.
+    #[must_use]
+    pub fn load(&self) -> Option<u8> {
+        self.load.load(Ordering::Acquire).checked_sub(1)
     }
 
     /// Changes with every [`Signs::release`].

@@ -13,6 +13,7 @@ use crate::{
     queue::Queue,
     server::Server,
     standing::{Cause, Judgement, Standing, locality::Place},
+    sticky::Cookies,
 };
 
 /// All backends at one moment.
@@ -52,6 +53,8 @@ pub struct Pool {
     pub queue: Arc<Queue>,
     /// Whether they, or all of them together, have bounds: its requests need permits then.
     pub bounded: bool,
+    /// What clients' cookies say, where one keeps a client with its server.
+    pub cookies: Option<Cookies>,
     /// See [`crate::standing::settle`].
     pub panic: bool,
     /// Members that cannot be servers yet, and why.
@@ -79,7 +82,11 @@ impl Pool {
         let plan = Plan::build(policy, servers.iter().map(candidate).collect());
         let bounded = settings.circuit_breaker.connections.is_some()
             || servers.iter().any(|it| it.maxconn.is_some());
-        Self { settings, servers, plan, queue, bounded, panic, missing }
+        let cookies = settings.sticky.as_ref().map(|sticky| {
+            let keyed = servers.iter().map(|it| (it.server.key, it.server.name.as_str()));
+            Cookies::new(sticky, &settings.name, keyed)
+        });
+        Self { settings, servers, plan, queue, bounded, cookies, panic, missing }
     }
 
     /// Whether readers see this in it already.
@@ -136,6 +143,19 @@ impl PartialEq for Listed {
 }
 
 impl Listed {
+    /// Whether it serves the clients that it has been given: also while it drains.
+    #[must_use]
+    pub fn keeps_clients(&self) -> bool {
+        let drains = self.admin == AdminState::Drain || self.weight == 0;
+        match self.judgement.standing {
+            Standing::Usable | Standing::Last | Standing::Backup => true,
+            Standing::Excluded => {
+                drains && self.admin != AdminState::Maintenance && !self.server.signs.is_down()
+            }
+            Standing::Unwell => false,
+        }
+    }
+
     /// Whether idle connections to it are worth keeping.
     #[must_use]
     pub fn may_be_pooled(&self) -> bool {

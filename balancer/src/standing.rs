@@ -7,7 +7,9 @@
 //! verdict against it may then only put it behind the others, and a lapsed lease says nothing about
 //! it at all.
 
+pub mod agent;
 pub mod locality;
+pub mod shedding;
 pub mod slow_start;
 
 use std::{borrow::Cow, fmt};
@@ -15,6 +17,7 @@ use std::{borrow::Cow, fmt};
 use cluster::{AdminState, State};
 
 use crate::evidence::{Fault, Opinion};
+use agent::Agent;
 
 /// The best a server may be used for, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,6 +84,8 @@ pub struct Inputs {
     pub backup: bool,
     /// This balancer's own evidence.
     pub own: Opinion,
+    /// What an agent beside it says, if there is one.
+    pub agent: Agent,
     /// Absent for a server that is named in the bundle.
     pub verdict: Option<Verdict>,
 }
@@ -130,6 +135,12 @@ pub enum Reason {
     Weightless,
     /// It has come back, and gets so many percent of its weight for now.
     SlowStart(u8),
+    /// It is so full, and gets so many percent of its weight.
+    Full { load: u8, percent: u8 },
+    /// Its agent gives it so many percent of its weight.
+    AgentShare(u8),
+    /// Its agent has taken it out, in this word.
+    Agent(&'static str),
     /// This balancer saw it fail.
     Failed(Fault),
     /// This balancer saw it answer.
@@ -173,6 +184,13 @@ impl Reason {
             Self::Drain => "operators drain it".into(),
             Self::Stopping => "it is stopping (draining)".into(),
             Self::Weightless => "its weight is 0".into(),
+            Self::Full { load, percent } => {
+                format!("it says that it is {load} % full: {percent} % of its weight").into()
+            }
+            Self::AgentShare(percent) => {
+                format!("its agent gives it {percent} % of its weight").into()
+            }
+            Self::Agent(word) => format!("its agent says {word}").into(),
             Self::SlowStart(percent) => {
                 format!("slow start: {percent} % of its weight for now").into()
             }
@@ -206,6 +224,10 @@ pub fn judge(inputs: &Inputs) -> Judgement {
     }
     if let Opinion::Bad(fault) = &inputs.own {
         let reasons = with_registry(vec![Reason::Failed(fault.clone())], inputs);
+        return Judgement { standing: Standing::Unwell, cause: Cause::OwnEvidence, reasons };
+    }
+    if let Some(words) = &inputs.agent.down {
+        let reasons = with_registry(vec![Reason::Failed(Fault::Agent(words.clone()))], inputs);
         return Judgement { standing: Standing::Unwell, cause: Cause::OwnEvidence, reasons };
     }
     let answers = inputs.own == Opinion::Good;
@@ -249,6 +271,12 @@ fn asked(inputs: &Inputs) -> Option<Reason> {
         Some(State::Draining) => return Some(Reason::Stopping),
         Some(State::Maintenance) => return Some(Reason::Maintenance),
         _ => {}
+    }
+    match inputs.agent.admin {
+        AdminState::Maintenance => return Some(Reason::Agent("maint")),
+        AdminState::Drain => return Some(Reason::Agent("drain")),
+        AdminState::Ready if inputs.agent.percent == 0 => return Some(Reason::Agent("0%")),
+        AdminState::Ready => {}
     }
     (inputs.weight == 0).then_some(Reason::Weightless)
 }
@@ -321,6 +349,7 @@ mod tests {
             weight: 1,
             backup: false,
             own,
+            agent: Agent::default(),
             verdict: state.map(|state| Verdict { state, reasons: vec![] }),
         }
     }

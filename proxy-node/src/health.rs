@@ -1,11 +1,17 @@
 //! Requests that the proxy answers for itself: whether it serves, and a sign of life.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use dataplane::connection::ConnectionEnd;
 use relay::{method::Method, respond::Canned, rewrite::Persistence, stream::Stream};
 
-use crate::transaction::{Request, Transaction};
+use crate::{
+    request::Sender,
+    transaction::{Request, Transaction},
+};
 
 /// What is understood here.
 const ALLOW: (&str, &str) = ("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, CONNECT");
@@ -29,9 +35,13 @@ pub async fn answer(
     // another client's.
     transaction.persistent &= request.head.framing().is_empty();
     let serving = transaction.local.node.is_serving() && !transaction.local.worker.leaving();
+    // How busy it is is nobody's business but its balancers'.
+    let told = transaction.sender != Sender::Client;
+    let load = transaction.local.node.load.load(Relaxed).to_string();
     let (status, body, fields): (u16, &[u8], &[(&str, &str)]) = match sign {
         Sign::OfReadiness if serving => (200, b"ready\n", &[("Cache-Control", "no-store"), ALLOW]),
         Sign::OfReadiness => (503, b"draining\n", &[("Cache-Control", "no-store"), ALLOW]),
+        Sign::OfLife if told => (200, b"", &[ALLOW, ("Shoal-Load", &*load)]),
         Sign::OfLife => (200, b"", &[ALLOW]),
     };
     let keep = transaction.keeps();

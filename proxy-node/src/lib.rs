@@ -13,7 +13,8 @@
 //!
 //! **Reading order**, from high to low: no module uses one that is named before it.
 //!
-//! - The process: [`start`], [`memory`] (what it takes), [`api`] and its [`explain`].
+//! - The process: [`start`], [`load`] (how full it is), [`memory`] (what it takes), [`api`] and
+//!   its [`explain`].
 //! - The way of a request: [`listen`] → [`connection`] → [`dispatch`] (its steps) → [`fetch`]
 //!   by its plan (from memory, behind a fill, past the cache), [`tunnel`], or [`health`] (of the
 //!   proxy itself) → [`relay`] (to the next hop and back) → [`upstream`] (a connection there).
@@ -40,6 +41,7 @@ pub mod explain;
 pub mod fetch;
 pub mod health;
 pub mod listen;
+pub mod load;
 pub mod local;
 pub mod memory;
 pub mod metrics;

@@ -33,7 +33,8 @@ pub async fn watch(node: Arc<Node>) {
 }
 
 /// Resident memory of this process, in bytes.
-fn resident() -> Option<u64> {
+#[must_use]
+pub fn resident() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let kilobytes =
         text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;

@@ -4,7 +4,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
 };
 
@@ -69,6 +69,8 @@ pub struct Node {
     pub refusals: Throttle,
     /// When a client that has its share was logged last.
     pub shares: Throttle,
+    /// How full it is, in percent.
+    pub load: AtomicU8,
     /// False once this node is leaving: the health path says so.
     pub serving: AtomicBool,
     /// For rules about the time of day.

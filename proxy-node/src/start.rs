@@ -8,7 +8,10 @@ use std::{
     collections::BTreeMap,
     hash::{BuildHasher, RandomState},
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU8},
+    },
     time::Duration,
 };
 
@@ -27,6 +30,7 @@ use crate::{
     clock::{Steady, unix_millis},
     dns::{self, Resolver},
     listen::{self, Listeners},
+    load,
     local::Local,
     memory,
     metrics::{self, Metrics},
@@ -181,6 +185,7 @@ fn node(
         answers: PerWorker::new(workers),
         tracer: traces.tracer,
         trace_origins: traces.origins,
+        load: AtomicU8::default(),
         serving: AtomicBool::new(true),
         zone: TimeZone::system(),
         steady: Steady::start(unix_millis()),
@@ -214,6 +219,8 @@ fn spawn_followers(process: &Process, node: &Arc<Node>, listeners: &Arc<Listener
     process.tasks.spawn("metrics-export", move || upkeep::export(exporting.clone()));
     let watching = node.clone();
     process.tasks.spawn("memory", move || memory::watch(watching.clone()));
+    let loaded = Arc::clone(node);
+    process.tasks.spawn("load", move || load::watch(loaded.clone()));
 }
 
 /// One runtime per core.

@@ -12,7 +12,7 @@ use relay::{
 };
 
 use super::Attempt;
-use crate::local::Scratch;
+use crate::{local::Scratch, sticky};
 
 /// What the balancer itself says in a request, and therefore does not copy.
 const REPLACED: FieldSet = hygiene::BALANCER_REQUEST.union(hygiene::CLAIMS);
@@ -28,6 +28,10 @@ impl Attempt<'_> {
         } else {
             REPLACED
         };
+        let hidden = self.backend.pool.settings.sticky.as_ref().filter(|it| it.indirect);
+        if hidden.is_some() {
+            replaced = replaced.with(Field::Cookie);
+        }
         if self.trace.is_some() {
             replaced = replaced.with(Field::Traceparent);
         }
@@ -58,7 +62,24 @@ impl Attempt<'_> {
         if let Some(protocol) = request.view().upgrade() {
             head.upgrade(protocol);
         }
+        if let Some(sticky) = hidden {
+            for line in request.view().values(Field::Cookie) {
+                if let Some(rest) = sticky::without(line, &sticky.cookie) {
+                    head.field(Field::Cookie.name(), &rest);
+                }
+            }
+        }
         head.finish();
+    }
+
+    /// The cookie that the client gets with the answer, so that it comes back to this server.
+    fn cookie(&self) -> Option<(String, bool)> {
+        let pool = &self.backend.pool;
+        let (sticky, cookies) = (pool.settings.sticky.as_ref()?, pool.cookies.as_ref()?);
+        let value = cookies.value(self.slot.server.key)?;
+        let has = sticky::find(self.request.view().values(Field::Cookie), &sticky.cookie);
+        let given = sticky.insert && has != Some(value.as_bytes());
+        given.then(|| (sticky::set(sticky, value), sticky.nocache))
     }
 
     pub(super) fn write_response(
@@ -89,6 +110,12 @@ impl Attempt<'_> {
         let mut head = HeadWriter::response(out, response.view(bytes), ANSWERED, body);
         head.via(response.version(), &self.local.shared().pseudonym);
         self.request.with_id(|id| head.field(Field::ShoalRequestId.name(), id));
+        if let Some((cookie, private)) = self.cookie() {
+            head.field(Field::SetCookie.name(), cookie.as_bytes());
+            if private {
+                head.field(Field::CacheControl.name(), b"private");
+            }
+        }
         match self.request.view().upgrade() {
             Some(protocol) if response.status() == 101 => head.upgrade(protocol),
             _ => head.connection(persistence),

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, net::IpAddr, rc::Rc, sync::Arc};
 
-use relay::{head::Request, retry::Budget};
+use relay::{field::Field, head::Request, retry::Budget};
 
 use super::Slot;
 use crate::{
@@ -68,18 +68,48 @@ impl Backend {
         tried: &[u64],
         uptime: Uptime,
     ) -> Pick {
+        let head = head.into();
         let request = pick::Request {
-            head: head.into(),
+            head,
             client: Some(client),
             servers: &Servers { slots: &self.slots, uptime },
             tried: &|index| tried.contains(&self.slots[index].server.key),
         };
+        if let Some(own) = head.and_then(|head| self.own(head, tried)) {
+            return self.pick_own(own, tried);
+        }
         if self.pool.bounded {
             return self.pick_bounded(&request, tried);
         }
         match pick::pick(&self.pool.plan, &mut self.picked.borrow_mut(), &request) {
             Some(index) => Pick::Server(Rc::clone(&self.slots[index]), None),
             None => Pick::Nobody,
+        }
+    }
+
+    /// The server that the client's cookie names, if it serves and was not tried.
+    fn own(&self, head: Request<'_>, tried: &[u64]) -> Option<&Rc<Slot>> {
+        let cookies = self.pool.cookies.as_ref()?;
+        let index = cookies.server(head.values(Field::Cookie))?;
+        let slot = &self.slots[index];
+        let serves = self.pool.servers[index].keeps_clients();
+        (serves && !tried.contains(&slot.server.key)).then_some(slot)
+    }
+
+    fn pick_own(&self, slot: &Rc<Slot>, tried: &[u64]) -> Pick {
+        let Pool { queue, bounded, .. } = &*self.pool;
+        if !bounded {
+            return Pick::Server(Rc::clone(slot), None);
+        }
+        match Some(queue).filter(|it| it.is_empty()).and_then(|it| it.take(&slot.server)) {
+            Some(permit) => Pick::Server(Rc::clone(slot), Some(permit)),
+            // One that drains has no rank, and serves its own all the same.
+            None => Pick::Full(Wants {
+                rank: u8::MAX,
+                only: Some(slot.server.key),
+                tried: tried.to_vec(),
+                snapshot: self.snapshot,
+            }),
         }
     }
 

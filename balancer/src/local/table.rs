@@ -24,7 +24,7 @@ pub struct Table {
     snapshot: Arc<Snapshot>,
     /// In the bundle's order.
     pub backends: Vec<Rc<Backend>>,
-    /// Keys of the servers to which idle connections are kept. Few: a scan is quicker than a hash.
+    /// Keys of the servers to which idle connections are kept, in order.
     pooled: Vec<u64>,
 }
 
@@ -78,7 +78,9 @@ impl Table {
         };
         let backends = snapshot.pools.iter().map(backend).collect();
         let listed = snapshot.pools.iter().flat_map(|pool| &pool.servers);
-        let pooled = listed.filter(|it| it.may_be_pooled()).map(|it| it.server.key).collect();
+        let mut pooled: Vec<_> =
+            listed.filter(|it| it.may_be_pooled()).map(|it| it.server.key).collect();
+        pooled.sort_unstable();
         Self { snapshot, backends, pooled }
     }
 
@@ -93,7 +95,7 @@ impl Table {
 
     /// Whether idle connections to a server are worth keeping.
     pub(super) fn may_be_pooled(&self, key: u64) -> bool {
-        self.pooled.contains(&key)
+        self.pooled.binary_search(&key).is_ok()
     }
 
     /// One pool serves all backends of a worker; the most generous one decides, and the deadlines

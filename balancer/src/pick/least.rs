@@ -36,10 +36,14 @@ impl LeastConnections {
         Self { loads: Tournament::new(vec![(0, 0); servers].into_iter()), next: 0, time: 0 }
     }
 
-    /// For the list that takes the place of this one: where each server was in this one.
+    /// For the list that takes the place of this one: the weight of each server, and where it was
+    /// in this one. One that weighs more now is not held back by how long its turns were.
     #[must_use]
-    pub fn carried_over(&self, list: impl ExactSizeIterator<Item = Option<usize>>) -> Self {
-        let key = |old: Option<usize>| old.and_then(|old| self.loads.key(old)).unwrap_or((0, 0));
+    pub fn carried_over(&self, list: impl ExactSizeIterator<Item = (u32, Option<usize>)>) -> Self {
+        let key = |(weight, old): (u32, Option<usize>)| {
+            let (load, time) = old.and_then(|old| self.loads.key(old)).unwrap_or((0, 0));
+            (load, time.min(self.time + STRIDE / u64::from(weight.max(1))))
+        };
         Self { loads: Tournament::new(list.map(key)), next: 0, time: self.time }
     }
 

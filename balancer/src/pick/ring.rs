@@ -19,6 +19,14 @@ const MOST: u32 = 400_000;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ring {
     points: Vec<(u64, u32)>,
+    /// Where the points begin whose first bits are at least the index: about as many as there are
+    /// points, so that a key finds its own in one look and not by a search through memory.
+    starts: Vec<u32>,
+}
+
+/// Of a key, those that say where to look.
+const fn first_bits(key: u64, starts: usize) -> usize {
+    (key >> (u64::BITS - starts.ilog2())) as usize
 }
 
 impl Ring {
@@ -40,12 +48,27 @@ impl Ring {
             ring.extend((0..count).map(|number| (mix(name ^ mix(number)), place)));
         }
         ring.sort_unstable();
-        Self { points: ring }
+        let mut starts = vec![0; ring.len().next_power_of_two().max(2)];
+        let mut next = 0;
+        for (index, (at, _)) in (0_u32..).zip(&ring) {
+            let own = first_bits(*at, starts.len());
+            if own >= next {
+                starts[next..=own].fill(index);
+                next = own + 1;
+            }
+        }
+        starts[next..].fill(u32::try_from(ring.len()).unwrap_or(u32::MAX));
+        Self { points: ring, starts }
     }
 
     /// The places in the order in which a key tries them. A place comes again and again.
     fn from(&self, key: u64) -> impl Iterator<Item = usize> {
-        let begin = self.points.partition_point(|(at, _)| *at < key);
+        let start = match self.starts.len() {
+            0 => 0,
+            starts => self.starts[first_bits(key, starts)] as usize,
+        };
+        let before_key = self.points[start..].iter().take_while(|(at, _)| *at < key);
+        let begin = start + before_key.count();
         let (before, after) = self.points.split_at(begin);
         after.iter().chain(before).map(|(_, place)| *place as usize)
     }
@@ -137,6 +160,21 @@ mod tests {
     }
 
     proptest! {
+        /// The first look finds what a search finds.
+        #[test]
+        fn the_starts_are_where_a_search_ends(
+            servers in 1_usize..20,
+            keys in prop::collection::vec(any::<u64>(), 50),
+        ) {
+            let ring = ring(&names(servers), &vec![1; servers]);
+            let edges = ring.points.iter().flat_map(|(at, _)| [*at, at.wrapping_add(1)]);
+            for key in keys.into_iter().chain([0, u64::MAX]).chain(edges.take(500)) {
+                let begin = ring.points.partition_point(|(at, _)| *at < key);
+                let expected = ring.points.get(begin).unwrap_or(&ring.points[0]).1;
+                prop_assert_eq!(ring.pick(key, |_| true), Some(expected as usize), "{}", key);
+            }
+        }
+
         /// A server that grows takes keys and gives none away, and nobody else gets any.
         #[test]
         fn a_server_that_grows_takes_and_gives_nothing(

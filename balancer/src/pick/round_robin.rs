@@ -88,7 +88,9 @@ impl RoundRobin {
             due: Tournament::new(list.map(|(weight, before)| {
                 match before.and_then(|index| self.due.key(index)) {
                     Some(due) if due.weight == weight.max(1) => due,
-                    Some(due) => Due::from(Some(due), weight),
+                    // A turn is a whole round for a weight of 1, and many turns of a greater one:
+                    // nobody waits for longer than one of their new turns.
+                    Some(due) => Due::from(Some(due), weight).min(Due::from(now, weight).next()),
                     None => Due::from(now, weight),
                 }
             })),
@@ -146,6 +148,19 @@ mod tests {
         for (count, expected) in counts.into_iter().zip([3_000_i32, 2_000, 1_000]) {
             assert!((count - expected).abs() <= 2, "{counts:?}");
         }
+    }
+
+    #[test]
+    fn finer_weights_take_no_turns_away() {
+        let mut turn = new(&[1, 1]);
+        assert_eq!(run(&mut turn, 1), [0]);
+        let mut turn = turn.carried_over([(55, Some(0)), (100, Some(1))].into_iter());
+        let picks = run(&mut turn, 155);
+        let got = picks.iter().filter(|index| **index == 0).count();
+        assert!((53..=57).contains(&got), "{got}");
+        let mut turn = turn.carried_over([(1, Some(0)), (1, Some(1))].into_iter());
+        let back = run(&mut turn, 20).into_iter().filter(|index| *index == 0).count();
+        assert!((9..=11).contains(&back), "{back}");
     }
 
     #[test]

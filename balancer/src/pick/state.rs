@@ -67,10 +67,9 @@ impl State {
                 Remembered::Turn => {
                     Memory { turn: before.turn.carried_over(list), ..Memory::default() }
                 }
-                Remembered::Loads => Memory {
-                    least: before.least.carried_over(list.map(|(_, place)| place)),
-                    ..Memory::default()
-                },
+                Remembered::Loads => {
+                    Memory { least: before.least.carried_over(list), ..Memory::default() }
+                }
             }
         };
         Self { tiers: to.tiers().iter().map(memory).collect(), random: self.random.clone() }

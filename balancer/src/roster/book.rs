@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use cluster::{InstanceId, InstanceStatus};
@@ -18,15 +18,18 @@ use relay::proof::Key;
 use crate::{
     capacity::Capacity,
     config::{self, Generation},
-    evidence::{Change, Evidence, Fault, Rules, Seen},
+    evidence::{Change, Evidence, Fault, Opinion, Rules, Seen},
     membership::{self, Desired, Member},
     queue::Queue,
     server::{Protocol, Server, Signs, Tally},
     snapshot::{Listed, Pool, Snapshot},
     standing::{
-        Inputs, Judgement, Reason, Standing, judge,
+        Inputs, Judgement, Reason, Standing,
+        agent::Agent,
+        judge,
         locality::{Place, levels},
         settle,
+        shedding::Shedding,
         slow_start::SlowStart,
     },
     stats::{BackendCounts, PerWorker, Uptime},
@@ -56,6 +59,8 @@ struct Known {
     created_at: Instant,
     standing: Option<(Standing, Timestamp)>,
     slow_start: SlowStart,
+    shedding: Shedding,
+    agent: Agent,
 }
 
 struct Page {
@@ -191,6 +196,8 @@ impl Book {
             created_at: now,
             standing: None,
             slow_start: SlowStart::default(),
+            shedding: Shedding::default(),
+            agent: Agent::default(),
         }
     }
 
@@ -233,6 +240,17 @@ impl Book {
     /// none: any number.
     pub fn set_maxconn(&mut self, backend: &str, server: &str, most: Option<u32>) {
         self.maxconns.set(backend, server, most);
+    }
+
+    /// A server's agent has said something; none: there is no agent any more.
+    pub fn agent_said(&mut self, key: u64, line: Option<&str>) {
+        let entries = self.pages.iter_mut().flat_map(|page| &mut page.entries);
+        for entry in entries.filter(|entry| entry.server.key == key) {
+            match line {
+                Some(line) => entry.agent.hear(line),
+                None => entry.agent = Agent::default(),
+            }
+        }
     }
 
     /// The registry knows now what was set here.
@@ -326,14 +344,13 @@ impl Page {
         let panic = settle(&mut judgements, u32::from(self.settings.panic_threshold));
         let levels = self.levels(&setting.place, &judgements);
         let usable = |it: &Known| it.standing.is_some_and(|(it, _)| it == Standing::Usable);
-        let others = self.entries.iter().any(usable);
-        let within = self.settings.slow_start;
+        let (others, settings) = (self.entries.iter().any(usable), &self.settings);
         let servers: Vec<_> = self
             .entries
             .iter_mut()
             .zip(judgements.into_iter().zip(levels))
             .map(|(entry, (mut judgement, level))| {
-                let percent = entry.share(&mut judgement, others, within, now);
+                let percent = entry.share(&mut judgement, others, settings, now);
                 entry.listed(judgement, (percent, level), wall)
             })
             .collect();
@@ -367,11 +384,14 @@ impl Known {
             self.evidence.answered(at);
         }
         self.server.signs.set_in_transition(self.evidence.in_transition());
+        let own = self.evidence.opinion(rules, now);
+        self.server.signs.set_down(matches!(own, Opinion::Bad(_)));
         judge(&Inputs {
             admin: self.member.admin,
             weight: self.member.weight,
             backup: self.member.backup,
-            own: self.evidence.opinion(rules, now),
+            own,
+            agent: self.agent.clone(),
             verdict: self.member.verdict.clone(),
         })
     }
@@ -381,16 +401,28 @@ impl Known {
         &mut self,
         judgement: &mut Judgement,
         others: bool,
-        within: Duration,
+        settings: &Backend,
         now: Instant,
     ) -> u8 {
         let before = self.standing.map(|(standing, _)| standing);
         self.slow_start.judged(before, judgement, others, now);
-        let percent = self.slow_start.percent(within, now);
-        if percent < 100 {
-            judgement.reasons.insert(0, Reason::SlowStart(percent));
+        let load = self.server.signs.load().unwrap_or(0);
+        let every = settings.check.inter;
+        let shed = self.shedding.look(load, settings.shed_above, every, now);
+        let slow = self.slow_start.percent(settings.slow_start, now);
+        let agent = self.agent.percent;
+        for (percent, reason) in [
+            (shed, Reason::Full { load, percent: shed }),
+            (agent, Reason::AgentShare(agent)),
+            (slow, Reason::SlowStart(slow)),
+        ] {
+            // Why it gets nothing is said first.
+            if percent < 100 && judgement.standing != Standing::Excluded {
+                judgement.reasons.insert(0, reason);
+            }
         }
-        percent
+        let parts = [shed, agent, slow].map(u32::from);
+        u8::try_from(parts.iter().product::<u32>() / 10_000).unwrap_or(100).max(1)
     }
 
     fn listed(
@@ -404,7 +436,8 @@ impl Known {
             _ => wall,
         };
         self.standing = Some((judgement.standing, since));
-        self.server.capacity.bound(self.member.maxconn);
+        let maxconn = self.agent.maxconn.or(self.member.maxconn);
+        self.server.capacity.bound(maxconn);
         Listed {
             server: Arc::clone(&self.server),
             judgement,
@@ -413,7 +446,7 @@ impl Known {
             percent,
             level,
             place: self.member.place.clone(),
-            maxconn: self.member.maxconn,
+            maxconn,
             initial_weight: self.member.initial_weight,
             drift: self.member.drift,
             changed_at: since,

@@ -143,8 +143,8 @@ mod tests {
                     judgement(if usable { Standing::Usable } else { Standing::Unwell })
                 };
                 let judged: Vec<_> = servers.iter().map(|(_, usable)| of(*usable)).collect();
-                let pairs: Vec<_> =
-                    servers.iter().zip(&judged).map(|((distance, _), it)| (*distance, it)).collect();
+                let pairs = servers.iter().zip(&judged);
+                let pairs: Vec<_> = pairs.map(|((distance, _), it)| (*distance, it)).collect();
                 let levels = levels(&pairs, &prefer);
                 servers.iter().zip(levels).filter(|(it, level)| it.1 && *level == 0)
                     .map(|(it, _)| it.0).max()

@@ -2,6 +2,7 @@
 
 mod algorithms;
 mod bounds;
+mod checks;
 mod failures;
 mod frontends;
 mod panics;

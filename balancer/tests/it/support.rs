@@ -95,6 +95,7 @@ struct Shared {
     mode: Mutex<Mode>,
     arrivals: Mutex<Vec<Arrival>>,
     probes: Mutex<usize>,
+    load: Mutex<Option<u8>>,
     left: Mutex<usize>,
     gate: Notify,
     dies: Notify,
@@ -120,6 +121,7 @@ impl Node {
             mode: Mutex::new(Mode::Serve),
             arrivals: Mutex::default(),
             probes: Mutex::default(),
+            load: Mutex::default(),
             left: Mutex::default(),
             gate: Notify::new(),
             dies: Notify::new(),
@@ -149,6 +151,11 @@ impl Node {
     /// Requests that were given up before they were answered.
     pub fn left(&self) -> usize {
         *self.shared.left.lock().unwrap()
+    }
+
+    /// It says that it is so full from now on.
+    pub fn set_load(&self, percent: u8) {
+        *self.shared.load.lock().unwrap() = Some(percent);
     }
 
     pub fn probes(&self) -> usize {
@@ -218,7 +225,10 @@ async fn connection(mut stream: TcpStream, shared: Arc<Shared>) {
             if *shared.mode.lock().unwrap() == Mode::Silent {
                 return std::future::pending().await;
             }
-            if write.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.is_err() {
+            let load = *shared.load.lock().unwrap();
+            let load = load.map(|load| format!("Shoal-Load: {load}\r\n")).unwrap_or_default();
+            let answer = format!("HTTP/1.1 200 OK\r\n{load}Content-Length: 0\r\n\r\n");
+            if write.write_all(answer.as_bytes()).await.is_err() {
                 return;
             }
             continue;

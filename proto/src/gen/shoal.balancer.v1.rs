@@ -59,6 +59,9 @@ pub struct Server {
     /// Where it comes among those of its standing, by how near it is; 0 is picked first.
     #[prost(uint32, tag = "20")]
     pub level: u32,
+    /// How full it says that it is, in percent; absent: it has not said it.
+    #[prost(uint32, optional, tag = "21")]
+    pub load: ::core::option::Option<u32>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ServerCounters {

@@ -243,6 +243,7 @@ impl Proxy {
             answers: dataplane::count::PerWorker::new(2),
             tracer,
             trace_origins: false,
+            load: std::sync::atomic::AtomicU8::default(),
             serving: AtomicBool::new(true),
             zone: jiff::tz::TimeZone::UTC,
             steady: proxy_node::clock::Steady::start(proxy_node::clock::unix_millis()),

@@ -52,6 +52,12 @@ fn steps(explanation: &Explanation, revision: &str) -> Vec<String> {
     }
     lines.extend(nearness(pool));
     lines.extend(pool.missing.iter().map(|missing| format!("cannot be used: {missing}")));
+    if let Some(sticky) = &pool.settings.sticky {
+        lines.push(format!(
+            "a client whose cookie {} names a server stays with it while that serves; the others:",
+            sticky.cookie
+        ));
+    }
     lines.push(turn(explanation));
     lines.extend(bounds(pool));
     lines.push(format!(

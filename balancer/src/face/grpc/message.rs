@@ -132,6 +132,7 @@ pub fn server(pool: &Pool, listed: &Listed) -> pb::Server {
         datacenter: listed.place.datacenter.clone(),
         zone: listed.place.zone.clone(),
         level: listed.level.into(),
+        load: listed.server.signs.load().map(u32::from),
         percent: listed.percent.into(),
         peak_held: listed.server.capacity.peak(),
     }

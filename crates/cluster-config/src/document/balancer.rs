@@ -6,6 +6,7 @@ mod frontend;
 mod health;
 mod routing;
 mod servers;
+mod sticky;
 mod tls;
 mod vrrp;
 
@@ -17,9 +18,10 @@ use serde_json::Value;
 
 pub use backend::{Backend, Balance, CircuitBreaker, ForwardedFor, Retry, SendProxy, Timeouts};
 pub use frontend::{ClientTimeouts, Frontend, StatsPage};
-pub use health::{Failure, OwnCheck, Passive, Suspicion};
+pub use health::{AgentCheck, Failure, HttpCheck, OwnCheck, Passive, Suspicion};
 pub use routing::{Acl, HeaderTest, Mode, UseBackend};
 pub use servers::{Discover, Locality, Prefer, Server};
+pub use sticky::Sticky;
 pub use tls::{Certificate, Tls, TlsVersion};
 pub use vrrp::Vrrp;
 

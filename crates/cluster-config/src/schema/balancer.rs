@@ -5,6 +5,7 @@ mod frontend;
 mod health;
 mod routing;
 mod servers;
+mod sticky;
 mod tls;
 mod vrrp;
 
@@ -17,9 +18,10 @@ use super::notation::{Duration, Percent};
 
 pub use backend::{Backend, BackendTimeouts, Balance, CircuitBreaker, ForwardedFor, Retry};
 pub use frontend::{Frontend, FrontendTimeouts};
-pub use health::{Check, Failure, Passive, Suspicion};
+pub use health::{AgentCheck, Check, Failure, HttpCheck, Passive, Suspicion};
 pub use routing::{Acl, HeaderTest, Mode, ProxyProtocol, SendProxy, UseBackend};
 pub use servers::{Backup, Discoverable, Locality, Server, Servers};
+pub use sticky::{CookieValue, Sticky};
 pub use tls::{Certificate, Tls, TlsVersion};
 pub use vrrp::{Track, Vrrp};
 

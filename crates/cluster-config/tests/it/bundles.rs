@@ -653,13 +653,26 @@ fn bounds_of_servers_and_backends() {
     let fixed = "static: [{name: s, address: \"192.0.2.1:80\", maxconn: 5}]";
     let (document, problems) = backend(
         &format!(
-            "service: proxy-node, prefer: [zone], maxconn: 200, backup: {{tags: [standby]}}, {fixed}"
+            "service: proxy-node, prefer: [zone], maxconn: 200, backup: {{tags: [standby]}}, \
+             {fixed}"
         ),
-        ", slow_start: 30s, circuit_breaker: {connections: 1000, retries: 3}, timeouts: {connect: 2s}",
+        ", slow_start: 30s, circuit_breaker: {connections: 1000, retries: 3}, timeouts: {connect: \
+         2s}, agent_check: {port: 99}, check: {inter: 10s, fastinter: 1s, http: {path: /up, \
+         status: [200, 300-302], body: fine}}",
     );
     let document = document.unwrap_or_else(|| panic!("{problems}"));
     let discover = document.discover.unwrap();
     assert_eq!((discover.maxconn, discover.backup_tags), (Some(200), vec!["standby".to_owned()]));
+    let check = &document.check;
+    assert_eq!(
+        (check.fastinter, check.downinter),
+        (Duration::from_secs(1), Duration::from_secs(2))
+    );
+    let http = check.http.as_ref().unwrap();
+    assert_eq!((&*http.method, &*http.path, http.body.as_deref()), ("GET", "/up", Some("fine")));
+    assert_eq!(http.status, [(200, 200), (300, 302)]);
+    let agent = document.agent_check.unwrap();
+    assert_eq!((agent.port, agent.inter, document.shed_above), (99, Duration::from_secs(2), 80));
     let prefer = balancer::Prefer { order: vec![balancer::Locality::Zone], spill_over: 70 };
     assert_eq!(document.prefer, prefer);
     assert_eq!(document.slow_start, Duration::from_secs(30));
@@ -684,6 +697,19 @@ fn bounds_of_servers_and_backends() {
         ("service: proxy-node, max_conns: 5", "", "did you mean `maxconn`?"),
         ("service: proxy-node, prefer: [datacenter, zone]", "", "write [zone], [datacenter]"),
         ("service: proxy-node, prefer: [rack]", "", "rack"),
+        (fixed, ", check: {http: {method: get}}", "write GET"),
+        (fixed, ", check: {http: {host: \"a b\"}}", "this is no host"),
+        (fixed, ", check: {http: {body: \"\"}}", "1 to 1024 bytes"),
+        (fixed, ", check: {http: {method: HEAD, body: x}}", "an answer to HEAD has no body"),
+        (fixed, ", check: {http: {status: [abc]}}", "abc"),
+        (fixed, ", check: {fastinter: 0s}", "a time of zero leaves no time"),
+        ("service: proxy-node", ", check: {http: {}}", "only servers by address are asked"),
+        (fixed, ", agent_check: {port: 0}", "port"),
+        (fixed, ", shed_above: 130%", "130%"),
+        (fixed, ", sticky: {cookie: \"S V\"}", "S V"),
+        (fixed, ", sticky: {cookie: SRV, value: address}", "address"),
+        (fixed, ", cookie: SRV", "`sticky`"),
+        ("service: proxy-node", ", sticky: {cookie: SRV}", "are their origins'"),
         ("service: proxy-node, spill_over: 170%", "", "170%"),
         ("service: proxy-node, backup: {tags: []}", "", "no tag says which servers are backups"),
         (

@@ -50,6 +50,13 @@ pub(super) fn compile(
             "write it at each server of `static`, or add `service: proxy-node`",
         );
     }
+    if written.sticky.is_some() && servers.service.is_some() {
+        context.error(
+            &format!("{path}/sticky"),
+            "cookies of requests through proxy-nodes are their origins'",
+            "remove it; `balance: ip_hash` keeps a client with its node",
+        );
+    }
     let prefer = prefer(context, &servers, &format!("{path}/servers"));
     context.unique(
         "server",
@@ -59,6 +66,12 @@ pub(super) fn compile(
     let check: document::OwnCheck = written.check.into();
     positive(context, check.inter, &format!("{path}/check/inter"));
     positive(context, check.timeout, &format!("{path}/check/timeout"));
+    positive(context, check.fastinter, &format!("{path}/check/fastinter"));
+    positive(context, check.downinter, &format!("{path}/check/downinter"));
+    http_check(context, &check, &servers, path);
+    if let Some(agent) = &written.agent_check {
+        positive(context, agent.inter.value, &format!("{path}/agent_check/inter"));
+    }
     if check.timeout > check.inter {
         context.error(
             &format!("{path}/check/timeout"),
@@ -90,12 +103,15 @@ pub(super) fn compile(
         name: written.name.value,
         hash_bound: hash_bound(context, &balance, written.hash_balance_factor, path),
         balance,
+        sticky: written.sticky.map(Into::into),
         discover,
         prefer,
         servers: servers.fixed.into_iter().map(Into::into).collect(),
         mode: written.mode.into(),
         send_proxy: written.send_proxy.map(Into::into),
         check,
+        agent_check: written.agent_check.map(Into::into),
+        shed_above: written.shed_above.value,
         passive: written.passive.into(),
         suspicion: written.suspicion.into(),
         slow_start: written.slow_start.value,
@@ -117,6 +133,44 @@ pub(super) fn compile(
         keepalive: written.keepalive,
         keepalive_idle: written.keepalive_idle.value,
         panic_threshold: written.panic_threshold.value,
+    }
+}
+
+fn http_check(
+    context: &mut Context,
+    check: &document::OwnCheck,
+    servers: &schema::Servers,
+    path: &str,
+) {
+    let Some(http) = &check.http else { return };
+    if servers.fixed.is_empty() {
+        context.warning(
+            &format!("{path}/check/http"),
+            "only servers by address are asked by this; proxy-nodes have a check of their own",
+            "remove it, or add servers to `static`",
+        );
+    }
+    let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    if http.host.as_ref().is_some_and(|host| host.is_empty() || !printable(host)) {
+        context.error(
+            &format!("{path}/check/http/host"),
+            "this is no host",
+            "write one as in www.example.com, or www.example.com:8080",
+        );
+    }
+    if http.body.as_ref().is_some_and(|body| body.is_empty() || body.len() > 1024) {
+        context.error(
+            &format!("{path}/check/http/body"),
+            "a text to look for has 1 to 1024 bytes",
+            "write a word that a good answer has and a bad one has not",
+        );
+    }
+    if http.body.is_some() && http.method == "HEAD" {
+        context.error(
+            &format!("{path}/check/http/body"),
+            "an answer to HEAD has no body",
+            "write method: GET, or remove body",
+        );
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    super::heads::Replies, Discover, Mode, OwnCheck, Passive, Prefer, Server, Suspicion,
+    super::heads::Replies, AgentCheck, Discover, Mode, OwnCheck, Passive, Prefer, Server, Sticky,
+    Suspicion,
 };
 use crate::units;
 
@@ -23,6 +24,9 @@ pub struct Backend {
     /// to it spills over; none: all of them.
     #[serde(default)]
     pub hash_bound: Option<u32>,
+    /// What keeps a client with its server; none: nothing.
+    #[serde(default)]
+    pub sticky: Option<Sticky>,
     /// Servers found in the registry; they are spoken to through their `relay` endpoint.
     pub discover: Option<Discover>,
     /// Servers by address; at least one when nothing is discovered. Spoken to as plain HTTP
@@ -36,6 +40,12 @@ pub struct Backend {
     pub prefer: Prefer,
     /// The balancer's own check.
     pub check: OwnCheck,
+    /// What agents beside the servers are asked; none: there are none.
+    #[serde(default)]
+    pub agent_check: Option<AgentCheck>,
+    /// Percent of fullness above which a proxy-node gets less of its weight.
+    #[serde(default = "four_fifths")]
+    pub shed_above: u8,
     /// Evidence from traffic.
     pub passive: Passive,
     /// Suspicion of a late server that is a proxy-node: silent while it owes answers.
@@ -192,6 +202,11 @@ pub struct Timeouts {
 }
 
 /// What documents of the version before do not say.
+const fn four_fifths() -> u8 {
+    80
+}
+
+/// See [`four_fifths`].
 const fn five_seconds() -> Duration {
     Duration::from_secs(5)
 }

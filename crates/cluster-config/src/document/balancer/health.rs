@@ -15,6 +15,15 @@ pub struct OwnCheck {
     /// Between two checks of one server.
     #[serde(with = "units::duration")]
     pub inter: Duration,
+    /// Between two checks of a server whose standing is about to change; zero: a fifth of `inter`.
+    #[serde(default, with = "units::duration")]
+    pub fastinter: Duration,
+    /// Between two checks of an unwell one; zero: a fifth of `inter`.
+    #[serde(default, with = "units::duration")]
+    pub downinter: Duration,
+    /// What servers by address are asked for; none: a connection.
+    #[serde(default)]
+    pub http: Option<HttpCheck>,
     /// For one check.
     #[serde(with = "units::duration")]
     pub timeout: Duration,
@@ -22,6 +31,31 @@ pub struct OwnCheck {
     pub rise: u32,
     /// Failures in a row that make it unwell.
     pub fall: u32,
+}
+
+/// What servers by address are asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpCheck {
+    /// With this method.
+    pub method: String,
+    /// At this path.
+    pub path: String,
+    /// Host; none: the address.
+    pub host: Option<String>,
+    /// Statuses that are well, as ranges with both ends.
+    pub status: Vec<(u16, u16)>,
+    /// What the answer has to contain.
+    pub body: Option<String>,
+}
+
+/// What agents beside the servers are asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentCheck {
+    /// Where they listen.
+    pub port: u16,
+    /// Between two questions.
+    #[serde(with = "units::duration")]
+    pub inter: Duration,
 }
 
 /// Evidence from traffic: failures of the server itself, never of the origin.

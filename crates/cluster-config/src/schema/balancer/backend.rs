@@ -9,10 +9,11 @@ use super::{
         proxy::usual_head,
     },
     duration,
-    health::{Check, Passive, Suspicion},
+    health::{AgentCheck, Check, Passive, Suspicion},
     percent,
     routing::{Mode, SendProxy},
     servers::Servers,
+    sticky::Sticky,
 };
 use crate::document::balancer as document;
 
@@ -36,6 +37,9 @@ pub struct Backend {
     /// `uri_hash` and `host_hash`, 0 with `ip_hash` and `header_hash`, where it would move users.
     #[schemars(range(min = 0, max = 10000))]
     pub hash_balance_factor: Option<u32>,
+    /// Keeps a client with its server, of servers by address; absent: nothing does.
+    #[serde(default)]
+    pub sticky: Option<Sticky>,
     /// Who they are.
     pub servers: Servers,
     /// Begin connections to servers by address with a PROXY header that says who the client is.
@@ -45,6 +49,13 @@ pub struct Backend {
     /// The balancer's own check.
     #[serde(default)]
     pub check: Check,
+    /// What agents beside the servers say of them; absent: there are none.
+    #[serde(default)]
+    pub agent_check: Option<AgentCheck>,
+    /// A proxy-node that says that it is fuller than this (processor, descriptors or memory against
+    /// its limits) gets less of its weight, down to a tenth at 100%. 100%: it gets all of it.
+    #[serde(default = "four_fifths")]
+    pub shed_above: Percent,
     /// Evidence from traffic.
     #[serde(default)]
     pub passive: Passive,
@@ -197,6 +208,10 @@ fn thirty_two() -> u32 {
 
 fn a_minute() -> Duration {
     duration("60s")
+}
+
+fn four_fifths() -> Percent {
+    percent("80%")
 }
 
 fn half() -> Percent {
