@@ -10,7 +10,7 @@ const NUMBERS: &[(&str, &str, &str, &str)] = &[
     (
         THREATS,
         "a head has 30 s in all (`request_head`)",
-        "crates/cluster-config/src/schema/balancer.rs",
+        "crates/cluster-config/src/schema/balancer/frontend.rs",
         r#"request_head: duration("30s")"#,
     ),
     (
@@ -81,13 +81,13 @@ const NUMBERS: &[(&str, &str, &str, &str)] = &[
     (
         "README.md",
         "256 MiB by default",
-        "crates/cluster-config/src/schema/proxy.rs",
+        "crates/cluster-config/src/schema/proxy/cache.rs",
         r#"memory: size("256MiB")"#,
     ),
     (
         "README.md",
         "`max_object_size`, 50 MiB by default",
-        "crates/cluster-config/src/schema/proxy.rs",
+        "crates/cluster-config/src/schema/proxy/cache.rs",
         r#"max_object_size: size("50MiB")"#,
     ),
     ("README.md", "Rust ≥ 1.95", "Cargo.toml", r#"rust-version = "1.95"#),
