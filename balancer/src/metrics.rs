@@ -63,8 +63,8 @@ pub const SERVER_HEAD: &str = "shoal_balancer_server_head_duration_seconds";
 pub const QUEUED: &str = "shoal_balancer_queued_requests";
 /// Requests that have waited for a server with room, by `backend`.
 pub const QUEUE_WAITED: &str = "shoal_balancer_queue_waited_total";
-/// How long they have waited, all together, in microseconds, by `backend`.
-pub const QUEUE_MICROSECONDS: &str = "shoal_balancer_queue_wait_microseconds_total";
+/// How long they have waited, all together, by `backend`.
+pub const QUEUE_SECONDS: &str = "shoal_balancer_queue_wait_seconds_total";
 /// Requests answered 503 for want of room, by `backend` and `why`: `full`, as many waited as may;
 /// `late`, they had waited for as long as they may.
 pub const QUEUE_REFUSED: &str = "shoal_balancer_queue_refused_total";
@@ -127,7 +127,6 @@ pub fn describe() {
         ),
         (SERVER_EJECTIONS, "How often the server went out of turn"),
         (QUEUE_WAITED, "Requests that have waited for a server with room"),
-        (QUEUE_MICROSECONDS, "How long they have waited, all together, in microseconds"),
         (QUEUE_REFUSED, "Requests answered 503 for want of room: the queue was full, or they late"),
         (VRRP_BECAME_MASTER, "How often this balancer took the addresses"),
         (VRRP_SENT, "Advertisements sent"),

@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use dataplane::answers::{Series, labels, of_workers, write_classes, write_durations};
+use dataplane::answers::{
+    Series, labels, of_workers, write_classes, write_durations, write_seconds,
+};
 use metrics::{counter, gauge};
 use relay::clients::{Clients, Closed};
 
@@ -16,8 +18,8 @@ use crate::{
     metrics::{
         ACTIVE_CONNECTIONS, ANSWERS, CERTIFICATE_ENDS, CERTIFICATE_UNUSABLE, CONNECTIONS,
         COPIES_DROPPED, COPIES_SENT, CROWDED, CUT_RESPONSES, CUT_TUNNELS, DURATION, FAILED, PANIC,
-        QUEUE_MICROSECONDS, QUEUE_REFUSED, QUEUE_WAITED, QUEUED, RECORDS_DROPPED, REFUSED,
-        REQUESTS, SERVER_ACTIVE, SERVER_ANSWERS, SERVER_EJECTIONS, SERVER_FAILURES, SERVER_HEAD,
+        QUEUE_REFUSED, QUEUE_SECONDS, QUEUE_WAITED, QUEUED, RECORDS_DROPPED, REFUSED, REQUESTS,
+        SERVER_ACTIVE, SERVER_ANSWERS, SERVER_EJECTIONS, SERVER_FAILURES, SERVER_HEAD,
         SERVER_OPENED, SERVER_REQUESTS, SERVER_RETRIES, SERVER_REUSED, SERVER_USABLE, TUNNELS,
     },
     snapshot::{Listed, Pool},
@@ -64,6 +66,12 @@ pub fn write(view: &View, out: &mut String) {
         "From sending a request to the head of its answer, requests with a body not counted",
         &series,
     );
+    let waits = snapshot.pools.iter().map(|pool| {
+        let labels = labels(&[("backend", &pool.settings.name)]);
+        (labels, pool.queue.counts.micros.load(Relaxed))
+    });
+    let help = "How long requests have waited for a server with room, all together";
+    write_seconds(out, QUEUE_SECONDS, help, &waits.collect::<Vec<_>>());
 }
 
 /// Copies sums into the recorder for ever.
@@ -132,8 +140,6 @@ fn copy_queue(pool: &Pool) {
     let counts = &queue.counts;
     gauge!(QUEUED, "backend" => backend.clone()).set(as_float(queue.waiting() as u64));
     counter!(QUEUE_WAITED, "backend" => backend.clone()).absolute(counts.waited.load(Relaxed));
-    counter!(QUEUE_MICROSECONDS, "backend" => backend.clone())
-        .absolute(counts.micros.load(Relaxed));
     for (why, count) in [("full", &counts.full), ("late", &counts.late)] {
         counter!(QUEUE_REFUSED, "backend" => backend.clone(), "why" => why)
             .absolute(count.load(Relaxed));

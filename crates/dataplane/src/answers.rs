@@ -4,7 +4,10 @@
 //! One worker writes, so that an answer costs a search among the bounds and three plain additions.
 //! What `/metrics` says of it is written when it is asked for.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    time::Duration,
+};
 
 use crate::count::{Count, PerWorker};
 
@@ -127,14 +130,26 @@ pub fn write_durations(out: &mut String, name: &str, help: &str, series: &[Serie
             );
         }
         let micros = sum(&|took| took.microseconds.get());
-        line(
-            out,
-            name,
-            "_sum",
-            labels,
-            format_args!("{}.{:06}", micros / 1_000_000, micros % 1_000_000),
-        );
+        line(out, name, "_sum", labels, Seconds(micros));
         line(out, name, "_count", labels, so_far);
+    }
+}
+
+/// Writes a counter of microseconds in seconds, the unit of times (Prometheus, "Metric and label
+/// naming").
+pub fn write_seconds(out: &mut String, name: &str, help: &str, series: &[(String, u64)]) {
+    begin(out, name, help, "counter");
+    for (labels, micros) in series {
+        line(out, name, "", labels, Seconds(*micros));
+    }
+}
+
+/// Microseconds as seconds.
+struct Seconds(u64);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
     }
 }
 
