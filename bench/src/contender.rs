@@ -64,7 +64,7 @@ impl Who {
             Self::Squid => "Squid",
             Self::SquidListed => "Squid, with the list",
             Self::Reference => "HAProxy + 3 Squid, as in textbooks",
-            Self::Siblings => "HAProxy + 3 Squid, siblings",
+            Self::Siblings => "HAProxy + 3 Squid siblings, kept connections",
             Self::Tuned => "HAProxy + 3 Squid, tuned",
         }
     }

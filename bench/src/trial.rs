@@ -155,8 +155,9 @@ pub mod names {
 
 const BALANCERS: &[Who] = &[Who::ShoalBalancer, Who::Haproxy, Who::Nginx];
 const RELAYS: &[Who] = &[Who::ShoalBalancer, Who::Haproxy, Who::Floor, Who::Nginx];
-const WHOLE: &[Who] = &[Who::ShoalCluster, Who::Siblings];
-const WHOLE_DAY: &[Who] = &[Who::ShoalCluster, Who::ShoalOwners, Who::Siblings];
+const WHOLE: &[Who] = &[Who::ShoalCluster, Who::Reference, Who::Siblings];
+const WHOLE_DAY: &[Who] =
+    &[Who::ShoalCluster, Who::ShoalOwners, Who::Reference, Who::Siblings];
 const CACHES: &[Who] = &[Who::ShoalNode, Who::NginxCache, Who::Squid];
 const TUNNELS: &[Who] =
     &[Who::ShoalBalancer, Who::ShoalNode, Who::HaproxyTcp, Who::HaproxyTcpSplice, Who::Squid];
@@ -291,21 +292,21 @@ pub const TRIALS: &[Trial] = &[
         "The whole way: a hit, keep-alive, 1 KiB",
         Way::Hit,
         WHOLE,
-        &[times(Who::ShoalCluster, 0.33, Who::Siblings)],
+        &[times(Who::ShoalCluster, 0.33, Who::Reference)],
     ),
     whole(
         "whole-miss",
         "The whole way: something cacheable that nobody has asked for, 1 KiB",
         Way::Miss,
         WHOLE,
-        &[times(Who::ShoalCluster, 0.38, Who::Siblings)],
+        &[times(Who::ShoalCluster, 0.38, Who::Reference)],
     ),
     whole(
         "whole-day",
         "The whole way: a day by Zipf's law, 400 MB through three caches of 32 MiB",
         Way::Day,
         WHOLE_DAY,
-        &[times(Who::ShoalOwners, 0.27, Who::Siblings)],
+        &[times(Who::ShoalOwners, 0.27, Who::Reference)],
     ),
     Trial {
         name: names::WHOLE_DAY_ORIGIN,
@@ -313,14 +314,14 @@ pub const TRIALS: &[Trial] = &[
         unit: Unit::OriginPer1000,
         work: Work::Whole(Way::Day),
         who: WHOLE_DAY,
-        goals: &[times(Who::ShoalOwners, 0.5, Who::Siblings)],
+        goals: &[times(Who::ShoalOwners, 0.5, Who::Reference)],
     },
     whole(
         "whole-exchange",
         "The whole way: CONNECT with one small exchange",
         Way::Exchange,
         WHOLE,
-        &[times(Who::ShoalCluster, 0.62, Who::Siblings)],
+        &[times(Who::ShoalCluster, 0.62, Who::Reference)],
     ),
     tunnel("tunnel-download", "Tunnel, from the origin", Direction::Download),
     tunnel("tunnel-upload", "Tunnel, to the origin", Direction::Upload),
