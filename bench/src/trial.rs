@@ -156,8 +156,7 @@ pub mod names {
 const BALANCERS: &[Who] = &[Who::ShoalBalancer, Who::Haproxy, Who::Nginx];
 const RELAYS: &[Who] = &[Who::ShoalBalancer, Who::Haproxy, Who::Floor, Who::Nginx];
 const WHOLE: &[Who] = &[Who::ShoalCluster, Who::Reference, Who::Siblings];
-const WHOLE_DAY: &[Who] =
-    &[Who::ShoalCluster, Who::ShoalOwners, Who::Reference, Who::Siblings];
+const WHOLE_DAY: &[Who] = &[Who::ShoalCluster, Who::ShoalOwners, Who::Reference, Who::Siblings];
 const CACHES: &[Who] = &[Who::ShoalNode, Who::NginxCache, Who::Squid];
 const TUNNELS: &[Who] =
     &[Who::ShoalBalancer, Who::ShoalNode, Who::HaproxyTcp, Who::HaproxyTcpSplice, Who::Squid];
