@@ -2,7 +2,7 @@
 //!
 //! **What it is.** For each instance of the bundle that names this balancer, a [`state`] machine
 //! decides who holds the addresses; [`packet`] is what the balancers say to each other, over a raw
-//! [`socket`]. What a master has to do besides, a [`keeper`] does: put the addresses on the
+//! [`socket`]. What a master has to do besides, a [`reconciler`] does: put the addresses on the
 //! interface ([`address`]), renew their short lifetime, and [`announce`] them. Whoever is not well
 //! ([`fitness`]) steps behind. A program of the host may be told ([`hook`]).
 //!
@@ -15,7 +15,7 @@
 //! are on the interface with its own, and the network is told where. Advertisements have to come
 //! from the same link (TTL 255), also those from `unicast_peers`.
 //!
-//! **Reading order.** [`settings`] → [`packet`] → [`state`] → [`instance`] → [`keeper`] →
+//! **Reading order.** [`settings`] → [`packet`] → [`state`] → [`instance`] → [`reconciler`] →
 //! [`address`]; [`roll`] starts and stops instances as the configuration says, [`seen`] shows them.
 
 pub mod address;
@@ -23,8 +23,8 @@ pub mod announce;
 pub mod fitness;
 pub mod hook;
 pub mod instance;
-pub mod keeper;
 pub mod packet;
+pub mod reconciler;
 pub mod roll;
 pub mod seen;
 pub mod settings;

@@ -24,7 +24,7 @@ use super::{
     fitness::Ailment,
     hook,
     instance::{Peers, Work, Worker},
-    keeper::{Desired, Keeper},
+    reconciler::{Desired, Reconciler},
     seen::{Seen, Shown, Standing},
     settings::Instance,
 };
@@ -59,7 +59,7 @@ struct Running {
     instance: watch::Sender<Arc<Instance>>,
     stop: watch::Sender<bool>,
     worker: JoinHandle<()>,
-    keeper: JoinHandle<()>,
+    reconciler: JoinHandle<()>,
     hook: Option<JoinHandle<()>>,
     /// Nobody else on this host takes part while it is there.
     _only: Option<UnixDatagram>,
@@ -67,14 +67,14 @@ struct Running {
 
 impl Running {
     fn lives(&self) -> bool {
-        !self.worker.is_finished() && !self.keeper.is_finished()
+        !self.worker.is_finished() && !self.reconciler.is_finished()
     }
 
     async fn end(self) {
         self.stop.send_replace(true);
         let ended = async {
             let worker = self.worker.await;
-            (worker, self.keeper.await)
+            (worker, self.reconciler.await)
         };
         if timeout(LEAVE_WITHIN, ended).await.is_err() {
             tracing::warn!("addresses are left to their lifetime");
@@ -204,7 +204,7 @@ impl Roll {
             .notify
             .clone()
             .map(|program| beside.spawn(hook::follow(program, instance.name.clone(), heard)));
-        let keeper = Keeper { kernel, instance, desired, facts: tell };
+        let reconciler = Reconciler { kernel, instance, desired, facts: tell };
         let work = Work {
             instance: changed,
             facts,
@@ -219,7 +219,7 @@ impl Roll {
         Some(Running {
             instance: change,
             stop,
-            keeper: beside.spawn(keeper.run()),
+            reconciler: beside.spawn(reconciler.run()),
             worker: tokio::spawn(Worker::new(work).run()),
             hook,
             _only: Some(only),

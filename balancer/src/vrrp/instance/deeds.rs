@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// The keeper holds the addresses for this long without a sign of life.
+/// The reconciler holds the addresses for this long without a sign of life.
 const HOLD: Duration = Duration::from_millis(1500);
 /// What goes wrong all the time is told this often.
 const TELL_EVERY: Duration = Duration::from_secs(60);

@@ -33,7 +33,7 @@ pub struct Desired {
 pub type Facts = Option<Result<Interface, Fault>>;
 
 /// One instance's.
-pub struct Keeper {
+pub struct Reconciler {
     pub kernel: Kernel,
     pub instance: Arc<Instance>,
     pub desired: watch::Receiver<Desired>,
@@ -53,7 +53,7 @@ struct Kept {
     announced: u64,
 }
 
-impl Keeper {
+impl Reconciler {
     /// Until nobody desires anything any more; then the addresses are off.
     pub async fn run(mut self) {
         let mut kept = Kept::default();
