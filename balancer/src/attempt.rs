@@ -5,15 +5,21 @@ mod blame;
 mod connect;
 mod exchange;
 mod heads;
+mod hedge;
 pub mod outcome;
 mod span;
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
 
 use dataplane::trace::Context;
 use relay::{
     exchange::{Side, Upload},
-    retry::{self, Cause, Decision, Phase},
+    fault::Fault,
+    retry::{self, Cause, Decision, Phase, Reason},
     stream::Stream,
 };
 
@@ -25,7 +31,8 @@ use crate::{
 };
 pub use blame::{blame, held_against};
 use connect::Unconnected;
-use exchange::{Answer, Broken, Exchanged};
+use exchange::{Answer, Ask, Broken, Exchanged};
+pub use hedge::Hedged;
 pub use outcome::{Error, Kind, Outcome};
 pub use span::Span;
 
@@ -53,6 +60,10 @@ pub struct Attempt<'a> {
     pub retry: Cell<Option<Retry>>,
     /// How long its steps took, as far as it came.
     pub timers: Cell<Timers>,
+    /// The answer of the server, which was asked beside the one before.
+    pub given: Cell<Option<Box<Hedged>>>,
+    /// That of a server that was asked beside this one, and was quicker.
+    pub hedged: RefCell<Option<Box<Hedged>>>,
 }
 
 impl Attempt<'_> {
@@ -62,6 +73,9 @@ impl Attempt<'_> {
         upload: &mut Upload,
         scratch: &mut Scratch,
     ) -> Outcome {
+        if let Some(given) = self.given.take() {
+            return self.take_over(*given, client, upload, scratch).await;
+        }
         let releases = self.slot.server.signs.releases();
         // The first one begins when the request's head is complete: the clock need not be asked
         // again.
@@ -81,10 +95,21 @@ impl Attempt<'_> {
         self.timers.set(Timers { connect: Some(connect), ..self.timers.get() });
         let (received, sent) = (upstream.received(), upstream.sent());
         let exchanging = self.slot.exchanging(&upstream);
-        let outcome = self.exchange(client, &mut upstream, upload, scratch, releases, &owing).await;
+        let ask = Ask::Send { releases };
+        let outcome = self.exchange(client, &mut upstream, upload, scratch, ask, &owing).await;
         drop(exchanging);
         counts.bytes_in.add(upstream.received() - received);
         counts.bytes_out.add(upstream.sent() - sent);
+        self.ended(outcome, upstream, pooled).await
+    }
+
+    /// What an exchange comes to.
+    async fn ended(
+        &self,
+        outcome: Result<Exchanged, Broken>,
+        upstream: Stream,
+        pooled: bool,
+    ) -> Outcome {
         match outcome {
             Ok(Exchanged::Tunnel { status }) => {
                 Outcome::Tunnel { upstream: Box::new(upstream), status }
@@ -111,30 +136,34 @@ impl Attempt<'_> {
                 phase: failure.phase,
                 pooled,
             }),
-            Err(Broken { failure, answer: None }) => {
-                self.failed(failure.fault, failure.phase, pooled)
-            }
+            Err(Broken { failure, answer: None }) => match self.hedged.take() {
+                Some(hedged) if failure.fault == Fault::Released => Outcome::Overtaken(hedged),
+                _ => self.failed(failure.fault, failure.phase, pooled),
+            },
         }
     }
 
     /// Whether somebody else is asked instead of sending this failure on.
-    fn may_ask_another(&self, phase: Phase) -> bool {
+    fn may_ask_another(&self, phase: Phase, cause: Cause, replayable: bool) -> bool {
         let attempt = retry::Attempt {
             phase,
             method: self.request.method(),
-            // What a failing server may have taken of a body is not sought out here.
-            body: if self.request.head.framing().is_empty() {
-                retry::Body::Replayable
-            } else {
-                retry::Body::Gone
-            },
-            cause: Cause::NodeAnswered,
+            body: if replayable { retry::Body::Replayable } else { retry::Body::Gone },
+            cause,
+            on: self.backend.retry_on,
             number: self.number,
             of: self.backend.pool.settings.retry.attempts,
         };
-        self.has_others()
-            && self.takes_retry()
-            && retry::decide(&attempt, &mut self.backend.budget.borrow_mut()) == Decision::Retry
+        self.has_others() && self.takes_retry() && self.decide(&attempt) == Decision::Retry
+    }
+
+    /// What the table says.
+    fn decide(&self, attempt: &retry::Attempt) -> Decision {
+        let decision = retry::decide(attempt, &mut self.backend.budget.borrow_mut());
+        if decision == Decision::GiveUp(Reason::Budget) {
+            self.slot.backend_counts().over_budget.up();
+        }
+        decision
     }
 
     /// Whether a retry more is within the bounds of the backend.

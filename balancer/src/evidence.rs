@@ -39,6 +39,10 @@ pub enum Fault {
     Check(String),
     /// Its agent says that it is down, in these words.
     Agent(String),
+    /// So many of its latest requests failed, more than its backend allows.
+    Fails { failures: u64, requests: u64 },
+    /// It takes far longer than the others of its backend usually do.
+    Slow { own: Duration, usual: Duration },
     /// It owed answers, was silent, and did not answer the probe either.
     Silent,
     /// Somebody said so.
@@ -58,6 +62,12 @@ impl fmt::Display for Fault {
             Self::Late => formatter.write_str("it did not answer in time"),
             Self::Check(words) => write!(formatter, "check failed: {words}"),
             Self::Agent(words) => write!(formatter, "its agent says {words}"),
+            Self::Fails { failures, requests } => {
+                write!(formatter, "outlier: {failures} of its latest {requests} requests failed")
+            }
+            Self::Slow { own, usual } => {
+                write!(formatter, "outlier: it takes {own:.1?}, the others {usual:.1?}")
+            }
             Self::Silent => formatter.write_str("it owed answers and did not answer a probe"),
             Self::Told => formatter.write_str("an operator said that it is down"),
         }

@@ -5,6 +5,7 @@
 //! servers every 50 ms.
 
 pub mod backend;
+pub mod latencies;
 pub mod scratch;
 pub mod slot;
 pub mod table;
@@ -37,7 +38,7 @@ use crate::{
 pub use backend::{Backend, Pick};
 use scratch::Pools;
 pub use scratch::Scratch;
-pub use slot::{Owing, Slot};
+pub use slot::{Exchanging, Owing, Slot};
 pub use table::{Routed, Table};
 
 /// How often a worker looks whether a server that owes answers is late.

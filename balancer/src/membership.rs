@@ -27,6 +27,8 @@ pub struct Member {
     pub initial_weight: u32,
     /// Named as backup.
     pub backup: bool,
+    /// Named as the last resort.
+    pub last_resort: bool,
     /// Where it is.
     pub place: Place,
     /// What operators want of it.
@@ -80,6 +82,7 @@ pub fn members<'a>(
             weight: server.weight,
             initial_weight: server.weight,
             backup: server.backup,
+            last_resort: server.last_resort,
             place: Place { datacenter: server.datacenter.clone(), zone: server.zone.clone() },
             admin: AdminState::Ready,
             verdict: None,
@@ -163,6 +166,7 @@ fn discovered(discover: &Discover, status: &InstanceStatus) -> Option<Member> {
         address: address.clone(),
         id: Some(instance.id),
         weight: status.effective_weight,
+        last_resort: false,
         backup: !discover.backup_tags.is_empty() && has_all(&discover.backup_tags),
         initial_weight: instance.weight,
         place: Place { datacenter: instance.datacenter.clone(), zone: instance.zone.clone() },

@@ -47,6 +47,9 @@ pub const SERVER_ACTIVE: &str = "shoal_balancer_server_active_requests";
 pub const SERVER_USABLE: &str = "shoal_balancer_server_usable";
 /// How often the server went out of turn, by `backend` and `server`.
 pub const SERVER_EJECTIONS: &str = "shoal_balancer_server_ejections_total";
+/// How often the server went out of turn because it did worse than the others, by `backend` and
+/// `server`.
+pub const SERVER_OUTLIERS: &str = "shoal_balancer_server_outlier_ejections_total";
 /// Clients' connections that were closed because their client has its share, by `what`: `refused`
 /// when they came, `idle` for newer ones, `unfinished` with half a request.
 pub const CROWDED: &str = "shoal_balancer_client_connections_closed_total";
@@ -68,6 +71,14 @@ pub const QUEUE_SECONDS: &str = "shoal_balancer_queue_wait_seconds_total";
 /// Requests answered 503 for want of room, by `backend` and `why`: `full`, as many waited as may;
 /// `late`, they had waited for as long as they may.
 pub const QUEUE_REFUSED: &str = "shoal_balancer_queue_refused_total";
+/// Attempts after the first one of a request, by `backend`.
+pub const RETRIES: &str = "shoal_balancer_retries_total";
+/// Retries that were not made because too many had been, by `backend`: `retry.budget`.
+pub const OVER_BUDGET: &str = "shoal_balancer_retries_over_budget_total";
+/// Second servers that were asked while the first was silent, by `backend`.
+pub const HEDGES: &str = "shoal_balancer_hedges_total";
+/// Those of them that answered first, by `backend`.
+pub const HEDGES_WON: &str = "shoal_balancer_hedges_won_total";
 /// 1 while losses are not believed, by `backend`.
 pub const PANIC: &str = "shoal_balancer_panic";
 
@@ -126,6 +137,11 @@ pub fn describe() {
              idle, unfinished",
         ),
         (SERVER_EJECTIONS, "How often the server went out of turn"),
+        (SERVER_OUTLIERS, "How often it did because it did worse than the others"),
+        (RETRIES, "Attempts after the first one of a request"),
+        (OVER_BUDGET, "Retries that were not made because too many had been"),
+        (HEDGES, "Second servers that were asked while the first was silent"),
+        (HEDGES_WON, "Those of them that answered first"),
         (QUEUE_WAITED, "Requests that have waited for a server with room"),
         (QUEUE_REFUSED, "Requests answered 503 for want of room: the queue was full, or they late"),
         (VRRP_BECAME_MASTER, "How often this balancer took the addresses"),

@@ -315,7 +315,14 @@ impl Roster {
     }
 
     fn publish(&mut self) {
-        if let Some(snapshot) = self.book.judge(relay::clock::now(), self.sources.clock.now()) {
+        let judged = self.book.judge(relay::clock::now(), self.sources.clock.now());
+        for (change, server, words) in self.book.changes() {
+            match change {
+                Change::Ejected => tracing::warn!(server, "out of turn: {words}"),
+                Change::Returned => tracing::info!(server, "back in turn: {words}"),
+            }
+        }
+        if let Some(snapshot) = judged {
             let (number, snapshot) = (snapshot.number, Arc::new(snapshot));
             let changed = changed_queues(&self.handle.snapshot.load(), &snapshot);
             self.handle.snapshot.store(Arc::clone(&snapshot));

@@ -70,7 +70,7 @@ pub struct Server {
     pub protocol: Protocol,
     /// From the registry, or else named in the bundle.
     pub discovered: bool,
-    /// Named as backup.
+    /// Named as backup, or as the last resort.
     pub backup: bool,
     pub tally: Arc<Tally>,
     /// What it may have at a time, if that is bounded.

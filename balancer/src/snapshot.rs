@@ -148,7 +148,7 @@ impl Listed {
     pub fn keeps_clients(&self) -> bool {
         let drains = self.admin == AdminState::Drain || self.weight == 0;
         match self.judgement.standing {
-            Standing::Usable | Standing::Last | Standing::Backup => true,
+            Standing::Usable | Standing::Last | Standing::Backup | Standing::LastResort => true,
             Standing::Excluded => {
                 drains && self.admin != AdminState::Maintenance && !self.server.signs.is_down()
             }

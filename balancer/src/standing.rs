@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod locality;
+pub mod outlier;
 pub mod shedding;
 pub mod slow_start;
 
@@ -28,6 +29,8 @@ pub enum Standing {
     Last,
     /// Named as backup: picked when neither a usable nor a doubtful server is left.
     Backup,
+    /// Named as the last resort: picked when no backup is left either.
+    LastResort,
     /// Tried only when nothing else is left.
     Unwell,
     /// Somebody asked that it gets nothing.
@@ -35,8 +38,15 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// Whether it is kept for when the others are not usable.
+    #[must_use]
+    pub const fn is_reserve(self) -> bool {
+        matches!(self, Self::Backup | Self::LastResort)
+    }
+
     /// The standings that may get a request, in the order in which they are exhausted.
-    pub const TIERS: [Self; 4] = [Self::Usable, Self::Last, Self::Backup, Self::Unwell];
+    pub const TIERS: [Self; 5] =
+        [Self::Usable, Self::Last, Self::Backup, Self::LastResort, Self::Unwell];
 
     /// What is used together where servers have bounds: one that is picked last takes what finds
     /// the usable ones full, and backups and unwell ones take nothing as long as somebody better
@@ -46,8 +56,9 @@ impl Standing {
         match self {
             Self::Usable | Self::Last => 0,
             Self::Backup => 1,
-            Self::Unwell => 2,
-            Self::Excluded => 3,
+            Self::LastResort => 2,
+            Self::Unwell => 3,
+            Self::Excluded => 4,
         }
     }
 
@@ -58,6 +69,7 @@ impl Standing {
             Self::Usable => "usable",
             Self::Last => "last",
             Self::Backup => "backup",
+            Self::LastResort => "last_resort",
             Self::Unwell => "unwell",
             Self::Excluded => "excluded",
         }
@@ -82,6 +94,8 @@ pub struct Inputs {
     pub weight: u32,
     /// Named as backup in the bundle.
     pub backup: bool,
+    /// Named as the last resort in the bundle.
+    pub last_resort: bool,
     /// This balancer's own evidence.
     pub own: Opinion,
     /// What an agent beside it says, if there is one.
@@ -113,6 +127,14 @@ pub struct Judgement {
     pub reasons: Vec<Reason>,
 }
 
+impl Judgement {
+    /// Whether it gets requests while it is not the only one.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.standing < Standing::Unwell
+    }
+}
+
 /// What counts for a standing, or against it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -125,6 +147,8 @@ pub enum Reason {
     },
     /// The bundle names it as backup.
     Backup,
+    /// The bundle names it as the last resort.
+    LastResort,
     /// Operators took it out.
     Maintenance,
     /// Operators drain it.
@@ -180,6 +204,7 @@ impl Reason {
             )
             .into(),
             Self::Backup => "named as backup".into(),
+            Self::LastResort => "named as the last resort".into(),
             Self::Maintenance => "operators took it out (maintenance)".into(),
             Self::Drain => "operators drain it".into(),
             Self::Stopping => "it is stopping (draining)".into(),
@@ -252,12 +277,18 @@ pub fn judge(inputs: &Inputs) -> Judgement {
     } else {
         verdict_first(own, inputs)
     };
-    if inputs.backup && standing < Standing::Backup {
-        let mut named = vec![Reason::Backup];
-        named.extend(reasons);
-        return Judgement { standing: Standing::Backup, cause, reasons: named };
+    let reserve = match (inputs.last_resort, inputs.backup) {
+        (true, _) => Some((Standing::LastResort, Reason::LastResort)),
+        (false, true) => Some((Standing::Backup, Reason::Backup)),
+        (false, false) => None,
+    };
+    match reserve.filter(|(reserve, _)| standing < *reserve) {
+        Some((standing, reason)) => {
+            let reasons = [reason].into_iter().chain(reasons).collect();
+            Judgement { standing, cause, reasons }
+        }
+        None => Judgement { standing, cause, reasons },
     }
-    Judgement { standing, cause, reasons }
 }
 
 /// Why it gets nothing because somebody asked for that, if so.
@@ -317,21 +348,20 @@ const fn state_word(state: State) -> &'static str {
 pub fn settle(judgements: &mut [Judgement], threshold: u32) -> bool {
     let members = judgements
         .iter()
-        .filter(|it| it.cause != Cause::Asked && it.standing != Standing::Backup)
+        .filter(|it| it.cause != Cause::Asked && !it.standing.is_reserve())
         .count();
     let well = judgements
         .iter()
         .filter(|it| {
-            it.standing != Standing::Backup
+            !it.standing.is_reserve()
                 && !matches!(it.cause, Cause::Asked | Cause::OwnEvidence | Cause::Loss)
         })
         .count();
     if members == 0 || well as u64 * 100 >= members as u64 * u64::from(threshold) {
         return false;
     }
-    for judgement in judgements
-        .iter_mut()
-        .filter(|it| it.cause == Cause::Loss && it.standing != Standing::Backup)
+    for judgement in
+        judgements.iter_mut().filter(|it| it.cause == Cause::Loss && !it.standing.is_reserve())
     {
         judgement.standing = Standing::Usable;
         judgement.reasons.insert(0, Reason::Panic { well, members });
@@ -348,6 +378,7 @@ mod tests {
             admin,
             weight: 1,
             backup: false,
+            last_resort: false,
             own,
             agent: Agent::default(),
             verdict: state.map(|state| Verdict { state, reasons: vec![] }),
@@ -442,6 +473,10 @@ mod tests {
         assert_eq!(judge(&backup(Opinion::Good)).standing, Standing::Backup);
         assert_eq!(judge(&backup(bad())).standing, Standing::Unwell);
         assert!(Standing::Last < Standing::Backup);
+        let last = |own| Inputs { last_resort: true, ..inputs(AdminState::Ready, own, None) };
+        assert_eq!(judge(&last(Opinion::Unknown)).standing, Standing::LastResort);
+        assert_eq!(judge(&last(bad())).standing, Standing::Unwell);
+        assert!(Standing::TIERS.is_sorted() && Standing::TIERS.map(Standing::rank).is_sorted());
     }
 
     #[test]

@@ -90,6 +90,13 @@ impl ServerCounts {
 pub struct BackendCounts {
     /// Requests and tunnels that its servers carry now.
     pub active: Count,
+    /// Attempts after the first one of a request.
+    pub retries: Count,
+    /// Retries that were not made because too many had been.
+    pub over_budget: Count,
+    /// Second servers that were asked while the first was silent, and those that answered first.
+    pub hedges: Count,
+    pub hedges_won: Count,
 }
 
 /// One worker's counters of one frontend.
@@ -124,6 +131,8 @@ pub struct CheckCounts {
     pub failed: AtomicU64,
     /// How often it went out of turn.
     pub ejections: AtomicU64,
+    /// How often of these because it did worse than the others.
+    pub outliers: AtomicU64,
     /// An operator has them rest.
     pub paused: AtomicBool,
 }
@@ -204,6 +213,7 @@ pub struct CheckTotals {
     pub passed: u64,
     pub failed: u64,
     pub ejections: u64,
+    pub outliers: u64,
 }
 
 impl CheckCounts {
@@ -214,6 +224,7 @@ impl CheckCounts {
             passed: self.passed.load(Relaxed),
             failed: self.failed.load(Relaxed),
             ejections: self.ejections.load(Relaxed),
+            outliers: self.outliers.load(Relaxed),
         }
     }
 }

@@ -5,7 +5,12 @@ mod admit;
 mod own;
 mod tried;
 
-use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use relay::{
     exchange::Upload,
@@ -18,7 +23,7 @@ use relay::{
 };
 
 use crate::{
-    attempt::{Attempt, Error, Kind, Outcome, Span},
+    attempt::{Attempt, Error, Hedged, Kind, Outcome, Span},
     local::{Backend, Local, Scratch, Slot},
     queue::{self, Full, Permit},
     record::{self, Details, Record, Timers},
@@ -139,16 +144,24 @@ impl Transaction<'_> {
         let mut upload =
             Upload::new(self.request.head.framing(), self.request.head.expects_continue());
         let mut last: Option<(Error, Rc<Slot>)> = None;
+        let mut given: Option<Box<Hedged>> = None;
         // Why it is tried again, for the trace.
         let mut reason = "";
         loop {
-            let Admitted { slot, afresh, permit } = match self.admit(client).await {
-                Ok(admitted) => admitted,
-                Err(why) => return self.unadmitted(client, scratch, why, last).await,
+            let Admitted { slot, afresh, permit } = match given.as_deref_mut() {
+                Some(given) => self.admitted(Rc::clone(&given.slot), false, given.permit.take()),
+                None => match self.admit(client).await {
+                    Ok(admitted) => admitted,
+                    Err(why) => return self.unadmitted(client, scratch, why, last).await,
+                },
             };
             self.number += 1;
+            if self.number > 1 {
+                slot.backend_counts().retries.up();
+            }
             let span = Span::begin(self.local, self.request);
             let attempt = self.attempt(&slot, afresh, span.as_ref());
+            attempt.given.set(given.take());
             let outcome = attempt.run(client, &mut upload, scratch).await;
             let retrying = attempt.retry.take();
             if let Some(span) = span {
@@ -173,12 +186,19 @@ impl Transaction<'_> {
                 Outcome::OwnFailure => {
                     self.retrying = self.retrying.take().or(retrying);
                     slot.counts().retries_away.up();
+                    // That it can be is why it may be tried again.
+                    let _kept = upload.rewind();
+                }
+                Outcome::Overtaken(hedged) => {
+                    self.retrying = self.retrying.take().or(retrying);
+                    slot.counts().retries_away.up();
+                    given = Some(hedged);
                 }
                 Outcome::Failed(error) => {
                     if error.pooled {
                         self.again = Some(slot.server.key);
                     }
-                    let retry = self.decide(&error, upload.rewind()) == Decision::Retry;
+                    let retry = self.decide(&slot, &error, upload.rewind()) == Decision::Retry;
                     if retry {
                         slot.counts().retries_away.up();
                     }
@@ -209,6 +229,8 @@ impl Transaction<'_> {
             may_retry: self.retrying.is_some(),
             retry: Cell::default(),
             timers: Cell::default(),
+            given: Cell::default(),
+            hedged: RefCell::default(),
         }
     }
 
@@ -218,7 +240,7 @@ impl Transaction<'_> {
         Timers { queue: queued.then_some(self.waited), ..self.timers }
     }
 
-    fn decide(&mut self, error: &Error, replayable: bool) -> Decision {
+    fn decide(&mut self, slot: &Slot, error: &Error, replayable: bool) -> Decision {
         if self.retrying.is_none() {
             match self.backend.pool.queue.retry() {
                 Ok(retrying) => self.retrying = retrying,
@@ -230,10 +252,15 @@ impl Transaction<'_> {
             method: self.request.method(),
             body: if replayable { retry::Body::Replayable } else { retry::Body::Gone },
             cause: error.kind.cause(),
+            on: self.backend.retry_on,
             number: self.number,
             of: self.backend.pool.settings.retry.attempts,
         };
-        retry::decide(&attempt, &mut self.backend.budget.borrow_mut())
+        let decision = retry::decide(&attempt, &mut self.backend.budget.borrow_mut());
+        if decision == Decision::GiveUp(Reason::Budget) {
+            slot.backend_counts().over_budget.up();
+        }
+        decision
     }
 
     fn end(

@@ -1,6 +1,6 @@
 //! The request over a connection, and its response.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use bytes::Bytes;
 use cluster_config::document::balancer::Balance;
@@ -12,7 +12,7 @@ use relay::{
     interims::Interims,
     malformed::Malformed,
     method::Method,
-    retry::Phase,
+    retry::{Cause, Phase},
     rewrite::{BodyFields, HeadWriter, Persistence},
     stream::Stream,
 };
@@ -25,7 +25,7 @@ use crate::{
 
 /// A request is in doubt only after this part of the time that makes a server late: until then
 /// nobody waits for a release.
-const HEED_AFTER: u32 = 5;
+pub(super) const HEED_AFTER: u32 = 5;
 /// A small response is held for so long, at most, until it is complete: a node's death in the
 /// middle can then be retried.
 const HOLD: Duration = Duration::from_millis(50);
@@ -35,6 +35,14 @@ pub(super) enum Exchanged {
     Tunnel { status: u16 },
     Done { status: u16, keep: bool, reusable: bool },
     OwnFailure,
+}
+
+/// How it begins.
+pub(super) enum Ask {
+    /// The request is sent. `releases`: of the server, when it was picked.
+    Send { releases: u64 },
+    /// It has been, and this is the head of the answer.
+    Answered(Box<ResponseHead>, Bytes),
 }
 
 /// A broken exchange, and the response if its head had come.
@@ -64,14 +72,24 @@ impl Attempt<'_> {
         upstream: &mut Stream,
         upload: &mut Upload,
         scratch: &mut Scratch,
-        releases: u64,
+        ask: Ask,
         owing: &Owing,
     ) -> Result<Exchanged, Broken> {
-        let deadlines = self.deadlines();
-        self.write_request(&mut scratch.out);
+        let hedge_after = self.hedge_after();
+        let deadlines = self.deadlines(hedge_after);
         let mut exchange = Exchange::new(client, upstream, upload, &deadlines);
-        exchange.send(&scratch.out).await?;
-        let bytes = self.response(&mut exchange, scratch, releases).await?;
+        let bytes = match ask {
+            Ask::Send { releases } => {
+                self.write_request(&mut scratch.out);
+                exchange.send(&scratch.out).await?;
+                self.response(&mut exchange, scratch, (releases, hedge_after)).await?
+            }
+            Ask::Answered(head, bytes) => {
+                scratch.response = *head;
+                exchange.answered_before(scratch.response.dialect());
+                bytes
+            }
+        };
         self.check_switch(&scratch.response, &bytes, exchange.phase())?;
         let now = relay::clock::now();
         let took = owing.answered(now);
@@ -80,13 +98,16 @@ impl Attempt<'_> {
         self.timers.set(Timers { answer: Some(answer), ..timers });
         self.count_time(took, &scratch.response, &bytes);
         let (method, status) = (self.request.method(), scratch.response.status());
-        if let Some(fault) = self.own_failure(&scratch.response, &bytes) {
-            self.blame(fault);
-            if self.may_ask_another(exchange.phase()) {
-                return Ok(Exchanged::OwnFailure);
-            }
-        } else {
-            self.slot.counts().answered_at.set(self.local.shared().uptime.millis(now));
+        let failure = self.own_failure(&scratch.response, &bytes);
+        let retried = self.retried(status, failure.is_some());
+        match failure {
+            Some(fault) => self.blame(fault),
+            None => self.slot.counts().answered_at.set(self.local.shared().uptime.millis(now)),
+        }
+        if retried.is_some_and(|cause| {
+            self.may_ask_another(exchange.phase(), cause, exchange.is_replayable())
+        }) {
+            return Ok(Exchanged::OwnFailure);
         }
         let tunnel = (method == Method::Connect && (200..=299).contains(&status)) || status == 101;
         let incoming = scratch.response.framing(method);
@@ -124,13 +145,11 @@ impl Attempt<'_> {
         &self,
         exchange: &mut Exchange<'_>,
         scratch: &mut Scratch,
-        releases: u64,
+        (releases, hedge_after): (u64, Option<Duration>),
     ) -> Result<Bytes, Error> {
-        let limits = self.reply_limits();
-        let mut interims = Interims::new(self.backend.pool.settings.timeouts.server);
-        if self.slot.server.protocol.is_relay() {
-            interims = interims.with_room();
-        }
+        let (limits, interims) = (self.reply_limits(), self.interims());
+        // An interim response that was sent on is part of an answer.
+        let begun = Cell::new(false);
         scratch.response.set_may_switch(self.request.head.upgrades());
         exchange
             .final_response(
@@ -138,17 +157,32 @@ impl Attempt<'_> {
                 &limits,
                 interims,
                 self.request.head.version(),
-                || self.slot.until_released(releases, || self.has_others()),
+                || self.until_elsewhere(releases, hedge_after.filter(|_| !begun.get())),
                 |out, interim| {
+                    begun.set(true);
                     HeadWriter::response(out, interim, ANSWERED, BodyFields::AsReceived).finish();
                 },
             )
             .await
     }
 
+    pub(super) fn interims(&self) -> Interims {
+        let interims = Interims::new(self.backend.pool.settings.timeouts.server);
+        if self.slot.server.protocol.is_relay() { interims.with_room() } else { interims }
+    }
+
+    /// By which condition an answer might be tried again, if by any.
+    fn retried(&self, status: u16, own_failure: bool) -> Option<Cause> {
+        let on = self.backend.retry_on;
+        if own_failure && on.node_error {
+            return Some(Cause::NodeAnswered);
+        }
+        on.has_status(status).then_some(Cause::Status(status))
+    }
+
     /// A node writes plainly, and whatever it lets pass passes here; other servers are origins to
     /// us.
-    fn reply_limits(&self) -> Limits {
+    pub(super) fn reply_limits(&self) -> Limits {
         if self.slot.server.protocol.is_relay() {
             return Limits::most();
         }
@@ -191,16 +225,18 @@ impl Attempt<'_> {
         counts.answers.up();
         let own = u64::try_from(own.as_micros()).unwrap_or(0);
         counts.own_microseconds.add(own);
+        self.note_latency(took);
         if self.backend.pool.settings.balance == Balance::ResponseTime {
             counts.took(own, self.local.shared().uptime.millis(relay::clock::now()));
         }
     }
 
-    fn deadlines(&self) -> Deadlines {
+    fn deadlines(&self, hedge_after: Option<Duration>) -> Deadlines {
         let settings = &self.backend.pool.settings;
+        let late = settings.suspicion.after / HEED_AFTER;
         let (server, client) = (settings.timeouts.server, self.request.timeouts.client);
         Deadlines {
-            late: settings.suspicion.after / HEED_AFTER,
+            late: hedge_after.map_or(late, |after| late.min(after)),
             first_byte: server,
             head: server,
             body: server.max(client),

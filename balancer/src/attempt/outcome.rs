@@ -9,6 +9,8 @@ use relay::{
     wheel,
 };
 
+use super::hedge::Hedged;
+
 /// How a server failed an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -75,7 +77,7 @@ impl Kind {
     pub const fn cause(self) -> Cause {
         match self {
             Self::Timeout => Cause::Timeout,
-            Self::Malformed => Cause::NodeAnswered,
+            Self::Malformed => Cause::Malformed,
             Self::AnswerCut => Cause::AnswerCut,
             _ => Cause::NodeLost,
         }
@@ -118,6 +120,8 @@ pub enum Outcome {
     ClientFailed(Fault),
     /// It may be tried again, as far as the retry table allows.
     Failed(Error),
-    /// The server answered with a failure of its own, and somebody else may be asked.
+    /// The server answered with a failure that is tried again, and somebody else may be asked.
     OwnFailure,
+    /// Another server, which was asked beside it, has answered before it.
+    Overtaken(Box<Hedged>),
 }

@@ -86,6 +86,7 @@ fn told(outcome: &Outcome) -> Told {
         Outcome::Cut { status, kind, .. } => ("cut", Some(*status), kind.error_type().as_str()),
         Outcome::ClientFailed(_) => ("client_failed", None, "client_aborted"),
         Outcome::Failed(error) => ("failed", None, error.kind.error_type().as_str()),
+        Outcome::Overtaken(_) => ("overtaken", None, ""),
         Outcome::OwnFailure => ("own_failure", None, ErrorType::ProxyInternalError.as_str()),
     };
     Told { outcome, status, error }

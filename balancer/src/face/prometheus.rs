@@ -17,10 +17,11 @@ use relay::clients::{Clients, Closed};
 use crate::{
     metrics::{
         ACTIVE_CONNECTIONS, ANSWERS, CERTIFICATE_ENDS, CERTIFICATE_UNUSABLE, CONNECTIONS,
-        COPIES_DROPPED, COPIES_SENT, CROWDED, CUT_RESPONSES, CUT_TUNNELS, DURATION, FAILED, PANIC,
-        QUEUE_REFUSED, QUEUE_SECONDS, QUEUE_WAITED, QUEUED, RECORDS_DROPPED, REFUSED, REQUESTS,
-        SERVER_ACTIVE, SERVER_ANSWERS, SERVER_EJECTIONS, SERVER_FAILURES, SERVER_HEAD,
-        SERVER_OPENED, SERVER_REQUESTS, SERVER_RETRIES, SERVER_REUSED, SERVER_USABLE, TUNNELS,
+        COPIES_DROPPED, COPIES_SENT, CROWDED, CUT_RESPONSES, CUT_TUNNELS, DURATION, FAILED, HEDGES,
+        HEDGES_WON, OVER_BUDGET, PANIC, QUEUE_REFUSED, QUEUE_SECONDS, QUEUE_WAITED, QUEUED,
+        RECORDS_DROPPED, REFUSED, REQUESTS, RETRIES, SERVER_ACTIVE, SERVER_ANSWERS,
+        SERVER_EJECTIONS, SERVER_FAILURES, SERVER_HEAD, SERVER_OPENED, SERVER_OUTLIERS,
+        SERVER_REQUESTS, SERVER_RETRIES, SERVER_REUSED, SERVER_USABLE, TUNNELS,
     },
     snapshot::{Listed, Pool},
     standing::Standing,
@@ -131,6 +132,7 @@ fn copy(view: &View) {
             0.0
         });
         copy_queue(pool);
+        copy_retries(pool);
         pool.servers.iter().for_each(|listed| copy_server(&pool.settings.name, listed));
     }
 }
@@ -143,6 +145,19 @@ fn copy_queue(pool: &Pool) {
     for (why, count) in [("full", &counts.full), ("late", &counts.late)] {
         counter!(QUEUE_REFUSED, "backend" => backend.clone(), "why" => why)
             .absolute(count.load(Relaxed));
+    }
+}
+
+fn copy_retries(pool: &Pool) {
+    let Some(listed) = pool.servers.first() else { return };
+    let (counts, backend) = (&listed.server.backend, &pool.settings.name);
+    for (name, value) in [
+        (RETRIES, counts.sum(|it| &it.retries)),
+        (OVER_BUDGET, counts.sum(|it| &it.over_budget)),
+        (HEDGES, counts.sum(|it| &it.hedges)),
+        (HEDGES_WON, counts.sum(|it| &it.hedges_won)),
+    ] {
+        counter!(name, "backend" => backend.clone()).absolute(value);
     }
 }
 
@@ -159,6 +174,7 @@ fn copy_server(backend: &str, listed: &Listed) {
     set(SERVER_OPENED, totals.connections_opened);
     set(SERVER_REUSED, totals.connections_reused);
     set(SERVER_EJECTIONS, tally.checks.totals().ejections);
+    set(SERVER_OUTLIERS, tally.checks.totals().outliers);
     let gauge = |metric: &'static str, value| {
         gauge!(metric, "backend" => backend.to_owned(), "server" => server.clone()).set(value)
     };

@@ -2,9 +2,14 @@
 
 use std::{cell::RefCell, net::IpAddr, rc::Rc, sync::Arc};
 
-use relay::{field::Field, head::Request, retry::Budget};
+use cluster_config::document::balancer::RetryOn;
+use relay::{
+    field::Field,
+    head::Request,
+    retry::{Budget, Conditions},
+};
 
-use super::Slot;
+use super::{Slot, latencies::Latencies};
 use crate::{
     pick::{self, plan::Tier},
     queue::{Permit, Wants},
@@ -22,6 +27,10 @@ pub struct Backend {
     pub snapshot: u64,
     /// Retries that are not caused by a loss.
     pub budget: Rc<RefCell<Budget>>,
+    /// What is tried again at all.
+    pub retry_on: Conditions,
+    /// How long requests took of late, where hedging asks for that.
+    pub latencies: Rc<RefCell<Latencies>>,
     /// What picking remembers.
     picked: RefCell<pick::State>,
 }
@@ -43,7 +52,16 @@ impl Backend {
         };
         let budget = || Rc::new(RefCell::new(Budget::new(u32::from(pool.settings.retry.budget))));
         let budget = before.map_or_else(budget, |before| Rc::clone(&before.budget));
-        Self { pool: Arc::clone(pool), slots, snapshot, budget, picked: RefCell::new(picked) }
+        let latencies = before.map(|before| Rc::clone(&before.latencies)).unwrap_or_default();
+        Self {
+            pool: Arc::clone(pool),
+            slots,
+            snapshot,
+            budget,
+            retry_on: conditions(&pool.settings.retry.on),
+            latencies,
+            picked: RefCell::new(picked),
+        }
     }
 
     /// Whether somebody better than unwell is not among the servers with these keys.
@@ -142,6 +160,21 @@ impl Backend {
         }
         Pick::Full(wants)
     }
+}
+
+fn conditions(written: &[RetryOn]) -> Conditions {
+    let mut on = Conditions::none();
+    for condition in written {
+        match condition {
+            RetryOn::ConnectFailure => on.connect_failure = true,
+            RetryOn::Reset => on.reset = true,
+            RetryOn::JunkResponse => on.junk_response = true,
+            RetryOn::NodeError => on.node_error = true,
+            RetryOn::Timeout => on.timeout = true,
+            RetryOn::Status(status) => on.add_status(*status),
+        }
+    }
+    on
 }
 
 /// Whom a request gets.

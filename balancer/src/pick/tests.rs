@@ -132,7 +132,7 @@ proptest! {
     #[test]
     fn nobody_is_forgotten(
         balance in 0..POLICIES.len(),
-        rows in prop::collection::vec((0_usize..5, 1_u32..=256), 0..12),
+        rows in prop::collection::vec((0_usize..6, 1_u32..=256), 0..12),
         turns in 0_usize..40,
         bound in prop::option::of(100_u32..200),
         seed in any::<u64>(),
@@ -141,6 +141,7 @@ proptest! {
             Standing::Usable,
             Standing::Last,
             Standing::Backup,
+            Standing::LastResort,
             Standing::Unwell,
             Standing::Excluded,
         ];

@@ -2,6 +2,7 @@
 //! in.
 
 mod maxconn;
+mod outliers;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -28,6 +29,7 @@ use crate::{
         agent::Agent,
         judge,
         locality::{Place, levels},
+        outlier::{Comparison, Outlier},
         settle,
         shedding::Shedding,
         slow_start::SlowStart,
@@ -61,10 +63,12 @@ struct Known {
     slow_start: SlowStart,
     shedding: Shedding,
     agent: Agent,
+    outlier: Outlier,
 }
 
 struct Page {
     settings: Arc<Backend>,
+    comparison: Comparison,
     queue: Arc<Queue>,
     entries: Vec<Known>,
     missing: Vec<String>,
@@ -84,6 +88,8 @@ pub struct Book {
     maxconns: Maxconns,
     next_key: u64,
     published: u64,
+    /// Who went out of turn, or came back, when everybody was judged last.
+    changes: Vec<(Change, String, String)>,
     last: Vec<Arc<Pool>>,
     last_generation: Arc<Generation>,
 }
@@ -104,6 +110,7 @@ impl Book {
             maxconns: Maxconns::default(),
             next_key: 1,
             published: 0,
+            changes: Vec::new(),
             last: Vec::new(),
             last_generation: Arc::new(Generation::none()),
         }
@@ -121,13 +128,16 @@ impl Book {
         let mut old: HashMap<String, Page> =
             self.pages.drain(..).map(|page| (page.settings.name.clone(), page)).collect();
         for backend in &generation.document.backends {
-            let known = old.remove(&backend.name).map(|page| page.entries).unwrap_or_default();
+            let before = old.remove(&backend.name);
+            let comparison = before.as_ref().map(|page| page.comparison).unwrap_or_default();
+            let known = before.map(|page| page.entries).unwrap_or_default();
             let mut known: HashMap<String, Known> =
                 known.into_iter().map(|entry| (entry.member.name.clone(), entry)).collect();
             let queue = self.queues.entry(backend.name.clone()).or_default();
             queue.bound(&backend.circuit_breaker);
             let mut page = Page {
                 settings: Arc::new(backend.clone()),
+                comparison,
                 queue: Arc::clone(queue),
                 entries: Vec::new(),
                 missing: Vec::new(),
@@ -144,7 +154,8 @@ impl Book {
                 let same = |entry: &Known| {
                     entry.server.address == address
                         && entry.id == member.id
-                        && entry.server.backup == member.backup
+                        && entry.member.backup == member.backup
+                        && entry.member.last_resort == member.last_resort
                 };
                 let entry = match known.remove(&member.name).filter(same) {
                     Some(entry) => Known { member, ..entry },
@@ -182,7 +193,7 @@ impl Book {
             address,
             protocol,
             discovered: member.id.is_some(),
-            backup: member.backup,
+            backup: member.backup || member.last_resort,
             tally: Arc::clone(tally),
             capacity: Capacity::default(),
             backend: Arc::clone(counts),
@@ -198,6 +209,7 @@ impl Book {
             slow_start: SlowStart::default(),
             shedding: Shedding::default(),
             agent: Agent::default(),
+            outlier: Outlier::default(),
         }
     }
 
@@ -309,12 +321,12 @@ impl Book {
 
     /// Judges everybody. Returns a new snapshot when anything that anybody can see has changed.
     pub fn judge(&mut self, now: Instant, wall: Timestamp) -> Option<Snapshot> {
-        let (setting, last) = (&self.setting, &self.last);
+        let (setting, last, changes) = (&self.setting, &self.last, &mut self.changes);
         let pools: Vec<_> = self
             .pages
             .iter_mut()
             .enumerate()
-            .map(|(index, page)| page.judge(setting, now, wall, last.get(index)))
+            .map(|(index, page)| page.judge(setting, now, wall, (last.get(index), changes)))
             .collect();
         let same = pools.len() == last.len()
             && pools.iter().zip(last).all(|(pool, last)| Arc::ptr_eq(pool, last));
@@ -336,11 +348,12 @@ impl Page {
         setting: &Setting,
         now: Instant,
         wall: Timestamp,
-        last: Option<&Arc<Pool>>,
+        (last, changes): (Option<&Arc<Pool>>, &mut Vec<(Change, String, String)>),
     ) -> Arc<Pool> {
         let rules = config::rules(&self.settings);
         let mut judgements: Vec<Judgement> =
             self.entries.iter_mut().map(|entry| entry.judge(&rules, setting.uptime, now)).collect();
+        changes.extend(self.compare(&mut judgements, now));
         let panic = settle(&mut judgements, u32::from(self.settings.panic_threshold));
         let levels = self.levels(&setting.place, &judgements);
         let usable = |it: &Known| it.standing.is_some_and(|(it, _)| it == Standing::Usable);
@@ -390,6 +403,7 @@ impl Known {
             admin: self.member.admin,
             weight: self.member.weight,
             backup: self.member.backup,
+            last_resort: self.member.last_resort,
             own,
             agent: self.agent.clone(),
             verdict: self.member.verdict.clone(),

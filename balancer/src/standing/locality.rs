@@ -59,7 +59,7 @@ pub fn levels(servers: &[(u8, &Judgement)], prefer: &Prefer) -> Vec<u8> {
 /// Whether a server is one of which somebody expects that it is usable: neither a backup nor taken
 /// out on purpose.
 fn counts(judgement: &Judgement) -> bool {
-    judgement.cause != Cause::Asked && judgement.standing != Standing::Backup
+    judgement.cause != Cause::Asked && !judgement.standing.is_reserve()
 }
 
 #[cfg(test)]
@@ -77,7 +77,7 @@ mod tests {
             Standing::Excluded => Cause::Asked,
             Standing::Unwell => Cause::OwnEvidence,
             Standing::Last => Cause::Doubt,
-            Standing::Usable | Standing::Backup => Cause::Fine,
+            Standing::Usable | Standing::Backup | Standing::LastResort => Cause::Fine,
         };
         Judgement { standing, cause, reasons: Vec::new() }
     }

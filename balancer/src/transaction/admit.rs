@@ -67,7 +67,12 @@ impl Transaction<'_> {
         self.backend.pick(self.request.view(), client, self.tried.as_slice(), uptime)
     }
 
-    fn admitted(&mut self, slot: Rc<Slot>, afresh: bool, permit: Option<Permit>) -> Admitted {
+    pub(super) fn admitted(
+        &mut self,
+        slot: Rc<Slot>,
+        afresh: bool,
+        permit: Option<Permit>,
+    ) -> Admitted {
         self.tried.add(slot.server.key);
         Admitted { slot, afresh, permit }
     }

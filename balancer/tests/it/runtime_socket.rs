@@ -33,6 +33,11 @@ fn open(socket: &Socket) -> DuplexStream {
     client
 }
 
+/// What the cluster's socket says to this.
+pub async fn said(cluster: &Cluster, lines: &str) -> String {
+    dialogue(&socket(cluster), lines).await
+}
+
 /// All that is said to this until the connection ends.
 async fn dialogue(socket: &Socket, lines: &str) -> String {
     let (mut said, mut client) = (String::new(), open(socket));

@@ -74,6 +74,10 @@ pub enum Mode {
     FramedTunnel,
     /// Answers as soon as it has the head.
     Overtake,
+    /// Answers 503 that its origin said.
+    Unavailable,
+    /// Takes so many milliseconds for an answer, of which it waited so many for its origin.
+    Takes(u64, u64),
     /// Answers 200 with a megabyte.
     Large,
     /// Has another cluster key, as somebody has who only has a certificate.
@@ -345,6 +349,13 @@ async fn respond(
         Mode::CutLarge => {
             drop(write.write_all((ok(100_000) + &"x".repeat(20_000)).as_bytes()).await);
             return false;
+        }
+        Mode::Unavailable => {
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5\r\n\r\nsorry".to_owned()
+        }
+        Mode::Takes(all, origin) => {
+            tokio::time::sleep(std::time::Duration::from_millis(all)).await;
+            ok(name.len()).replace("Time: 3", &format!("Time: {origin}")) + name
         }
         Mode::Impostor => unreachable!("nobody asks an impostor"),
         Mode::SlowOrigin => {

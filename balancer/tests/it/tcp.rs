@@ -345,7 +345,8 @@ async fn a_load_balancer_in_front_says_who_the_client_is() {
     // Without a header there is no answer.
     let answer = exchange(address, b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(answer, b"");
-    assert!(cluster.frontend_stats().refused >= 1);
+    until("it is counted", || async { (cluster.frontend_stats().refused >= 1).then_some(()) })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,9 +2,11 @@
 //! specifications, status codes, URLs.
 
 mod network;
+mod retry;
 mod time;
 
 pub use network::{canonical_network, parse_interface_address, parse_network};
+pub use retry::parse_retry_on;
 pub use time::parse_time;
 
 use crate::document::{DomainPattern, PortRange, log::LogAddress};

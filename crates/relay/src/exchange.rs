@@ -135,6 +135,19 @@ impl<'a> Exchange<'a> {
         self.upload.is_done()
     }
 
+    /// What has been taken of the request's body can be sent again.
+    pub fn is_replayable(&self) -> bool {
+        self.upload.is_kept()
+    }
+
+    /// The request, which has no body, was written before, and the head of its answer was read: how
+    /// the chunks of the answer may be written is said by that head.
+    pub fn answered_before(&mut self, dialect: Dialect) {
+        self.upstream.count_use();
+        self.phase = Phase::Written;
+        self.dialect = dialect;
+    }
+
     /// The client's connection.
     pub fn client(&mut self) -> &mut Stream {
         self.client

@@ -1,7 +1,11 @@
 //! What may be tried again on another node: the table of §7, and the budget. Pure: inputs in,
 //! verdict out.
 
+mod conditions;
+
 use crate::method::Method;
+
+pub use conditions::{Conditions, STATUSES};
 
 /// How far an attempt had come when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,8 +28,14 @@ pub enum Cause {
     /// A live node answered with a failure of its own (its Proxy-Status names it), and the answer
     /// was held back.
     NodeAnswered,
+    /// A live node answered with bytes that are no HTTP.
+    Malformed,
+    /// A live server answered with this status, and the answer was held back.
+    Status(u16),
     /// A live node did not do its part in time.
     Timeout,
+    /// Nothing has failed: a live node takes longer than usual, and another one is asked beside it.
+    Hedge,
     /// The answer of a live node broke off: what is behind the node cut it, and would be asked once
     /// more for nothing.
     AnswerCut,
@@ -51,6 +61,8 @@ pub struct Attempt {
     pub body: Body,
     /// What ended it.
     pub cause: Cause,
+    /// What is tried again at all.
+    pub on: Conditions,
     /// Which attempt this was, from 1.
     pub number: u32,
     /// How many there may be.
@@ -79,6 +91,8 @@ pub enum Reason {
     StillWorking,
     /// The origin has been asked, and its answer broke off.
     AnswerCut,
+    /// The configuration has what happened not tried again.
+    NotAsked,
     /// As many attempts as allowed.
     Attempts,
     /// Too many retries of late that no node's loss explains.
@@ -96,6 +110,7 @@ impl Reason {
             Self::BodyGone => "body_gone",
             Self::StillWorking => "still_working",
             Self::AnswerCut => "answer_cut",
+            Self::NotAsked => "not_asked",
             Self::Attempts => "attempts",
             Self::Budget => "budget",
             Self::TooMany => "too_many",
@@ -126,10 +141,18 @@ fn forbidden(attempt: &Attempt) -> Option<Reason> {
         (Phase::ResponseRelayed, _) => Some(Reason::ResponseBegun),
         // Bytes of the body that were read from the client and then lost cannot be had again,
         // written or not.
+        (Phase::NothingWritten, _) if !attempt.on.includes(attempt) => Some(Reason::NotAsked),
         (Phase::NothingWritten, _) => (attempt.body == Body::Gone).then_some(Reason::BodyGone),
-        (Phase::Written, Cause::Timeout) => Some(Reason::StillWorking),
         (Phase::Written, Cause::AnswerCut) => Some(Reason::AnswerCut),
-        (Phase::Written, Cause::NodeLost | Cause::NodeAnswered) => {
+        (Phase::Written, Cause::Timeout) if !attempt.on.includes(attempt) => {
+            Some(Reason::StillWorking)
+        }
+        (Phase::Written, _) if !attempt.on.includes(attempt) => Some(Reason::NotAsked),
+        // A tunnel is asked for twice only where the first node is lost: both would stay open.
+        (Phase::Written, Cause::Hedge) if attempt.method == Method::Connect => {
+            Some(Reason::NotIdempotent)
+        }
+        (Phase::Written, _) => {
             if !attempt.method.is_idempotent() && attempt.method != Method::Connect {
                 Some(Reason::NotIdempotent)
             } else {
@@ -185,86 +208,4 @@ impl Budget {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Every row of the table.
-    #[test]
-    fn table() {
-        use Body::{Gone, Replayable};
-        use Cause::{AnswerCut, NodeAnswered, NodeLost, Timeout};
-        use Method::{Connect, Delete, Get, Other, Patch, Post, Put};
-        use Phase::{NothingWritten, ResponseRelayed, Written};
-        let retry = Decision::Retry;
-        let no = Decision::GiveUp;
-        let cases = [
-            (NothingWritten, NodeLost, Get, Replayable, retry),
-            (NothingWritten, NodeLost, Post, Replayable, retry),
-            (NothingWritten, NodeLost, Connect, Replayable, retry),
-            (NothingWritten, Timeout, Post, Replayable, retry),
-            (NothingWritten, NodeLost, Post, Gone, no(Reason::BodyGone)),
-            (Written, NodeLost, Get, Replayable, retry),
-            (Written, NodeLost, Put, Replayable, retry),
-            (Written, NodeLost, Delete, Replayable, retry),
-            (Written, NodeLost, Connect, Replayable, retry),
-            (Written, NodeLost, Put, Gone, no(Reason::BodyGone)),
-            (Written, NodeLost, Post, Replayable, no(Reason::NotIdempotent)),
-            (Written, NodeLost, Patch, Replayable, no(Reason::NotIdempotent)),
-            (Written, NodeLost, Other, Replayable, no(Reason::NotIdempotent)),
-            (Written, NodeAnswered, Get, Replayable, retry),
-            (Written, NodeAnswered, Post, Replayable, no(Reason::NotIdempotent)),
-            (Written, Timeout, Get, Replayable, no(Reason::StillWorking)),
-            (Written, Timeout, Connect, Replayable, no(Reason::StillWorking)),
-            (Written, AnswerCut, Get, Replayable, no(Reason::AnswerCut)),
-            (ResponseRelayed, NodeLost, Get, Replayable, no(Reason::ResponseBegun)),
-            (ResponseRelayed, NodeAnswered, Connect, Replayable, no(Reason::ResponseBegun)),
-            (ResponseRelayed, Timeout, Post, Gone, no(Reason::ResponseBegun)),
-        ];
-        for (phase, cause, method, body, expected) in cases {
-            let attempt = Attempt { phase, cause, method, body, number: 1, of: 3 };
-            assert_eq!(decide(&attempt, &mut Budget::new(20)), expected, "{attempt:?}");
-            if expected == Decision::Retry {
-                let last = Attempt { number: 3, ..attempt };
-                assert_eq!(
-                    decide(&last, &mut Budget::new(20)),
-                    Decision::GiveUp(Reason::Attempts),
-                    "{last:?}"
-                );
-                let unbudgeted = if cause == NodeLost {
-                    Decision::Retry
-                } else {
-                    Decision::GiveUp(Reason::Budget)
-                };
-                assert_eq!(decide(&attempt, &mut Budget::new(0)), unbudgeted, "{attempt:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_lost_node_costs_no_budget() {
-        let mut budget = Budget::new(20);
-        let attempt = Attempt {
-            phase: Phase::Written,
-            cause: Cause::NodeLost,
-            method: Method::Get,
-            body: Body::Replayable,
-            number: 1,
-            of: 2,
-        };
-        for _ in 0..1000 {
-            assert_eq!(decide(&attempt, &mut budget), Decision::Retry);
-        }
-        assert_eq!(budget, Budget::new(20));
-    }
-
-    #[test]
-    fn the_budget_is_a_share_of_requests() {
-        let mut budget = Budget::new(20);
-        let mut retries = 0;
-        for _ in 0..10_000 {
-            budget.deposit();
-            retries += u32::from(budget.withdraw());
-        }
-        assert!((2000..=2000 + Budget::BURST).contains(&retries), "{retries}");
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use relay::{
     head::Response,
     method::Method,
     proxy_status,
-    retry::{self, Budget, Cause, Decision, Phase},
+    retry::{self, Budget, Cause, Conditions, Decision, Phase},
 };
 
 use super::account::Account;
@@ -31,8 +31,8 @@ pub fn may_ask_another_after_answer(
     account: &Account,
 ) -> bool {
     let body = if replayable { retry::Body::Replayable } else { retry::Body::Gone };
-    let attempt =
-        retry::Attempt { phase, method, body, cause: Cause::NodeAnswered, number: 1, of: 2 };
+    let (cause, on) = (Cause::NodeAnswered, Conditions::usual());
+    let attempt = retry::Attempt { phase, method, body, cause, on, number: 1, of: 2 };
     retry::decide(&attempt, &mut account.retries.borrow_mut()) == Decision::Retry
 }
 
@@ -46,7 +46,8 @@ pub fn may_ask_another(method: Method, replayable: bool, failure: &exchange::Err
         _ => Cause::NodeLost,
     };
     let body = if replayable { retry::Body::Replayable } else { retry::Body::Gone };
-    let attempt = retry::Attempt { phase: failure.phase, method, body, cause, number: 1, of: 2 };
+    let (phase, on) = (failure.phase, Conditions::usual());
+    let attempt = retry::Attempt { phase, method, body, cause, on, number: 1, of: 2 };
     // Without a budget: what cannot be understood may be the origin's, and would be understood no
     // better.
     failure.side == exchange::Side::Upstream

@@ -149,7 +149,7 @@ fn reason(reason: &Reason) -> pb::Reason {
 const fn standing(standing: Standing) -> pb::Standing {
     match standing {
         Standing::Usable => pb::Standing::Usable,
-        Standing::Last | Standing::Backup => pb::Standing::Last,
+        Standing::Last | Standing::Backup | Standing::LastResort => pb::Standing::Last,
         Standing::Unwell => pb::Standing::Unwell,
         Standing::Excluded => pb::Standing::Excluded,
     }

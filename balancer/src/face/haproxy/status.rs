@@ -147,7 +147,9 @@ const fn code(fault: &Fault, node: bool) -> &'static str {
         Fault::Refused => "L4CON",
         Fault::ConnectTimeout => "L4TOUT",
         Fault::Unproven => "L6RSP",
-        Fault::Reset | Fault::Told | Fault::Agent(_) => "HANA",
+        Fault::Reset | Fault::Told | Fault::Agent(_) | Fault::Fails { .. } | Fault::Slow { .. } => {
+            "HANA"
+        }
         Fault::OwnError(_) | Fault::Gateway(_) => "L7STS",
         Fault::Malformed => "L7RSP",
         Fault::Late | Fault::Silent => "L7TOUT",

@@ -2,6 +2,8 @@
 
 mod backend;
 mod frontend;
+mod outliers;
+mod retry;
 mod routing;
 mod vrrp;
 

@@ -3,6 +3,8 @@
 mod backend;
 mod frontend;
 mod health;
+mod outliers;
+mod retry;
 mod routing;
 mod servers;
 mod sticky;
@@ -16,9 +18,11 @@ use serde::Deserialize;
 
 use super::notation::{Duration, Percent};
 
-pub use backend::{Backend, BackendTimeouts, Balance, CircuitBreaker, ForwardedFor, Retry};
+pub use backend::{Backend, BackendTimeouts, Balance, CircuitBreaker, ForwardedFor};
 pub use frontend::{Frontend, FrontendTimeouts};
 pub use health::{AgentCheck, Check, Failure, HttpCheck, Passive, Suspicion};
+pub use outliers::OutlierEjection;
+pub use retry::{Hedge, Retry};
 pub use routing::{Acl, HeaderTest, Mode, ProxyProtocol, SendProxy, UseBackend};
 pub use servers::{Backup, Discoverable, Locality, Server, Servers};
 pub use sticky::{CookieValue, Sticky};

@@ -83,7 +83,7 @@ macro_rules! notations {
 }
 
 /// Notations that may be written as a bare number too.
-const INTEGERS_TOO: [&str; 2] = ["shoal-ports", "shoal-status"];
+const INTEGERS_TOO: [&str; 3] = ["shoal-ports", "shoal-status", "shoal-retry-on"];
 /// Notations in which a bare number would be read as text that nobody meant. The others say
 /// themselves what a number lacks.
 const NEVER_NUMBERS: [&str; 4] = ["shoal-regex", "shoal-domain", "shoal-method", "shoal-url-path"];
@@ -120,6 +120,9 @@ notations! {
     Ports(PortRange) = "shoal-ports", terms::parse_ports, like "443", "8000-8100";
     /// `200`, `200-299`.
     Status((u16, u16)) = "shoal-status", terms::parse_status, like "200", "200-299";
+    /// What is tried again.
+    RetryOn(crate::document::balancer::RetryOn) = "shoal-retry-on", terms::parse_retry_on,
+        like "connect_failure", "reset", "timeout", "503";
     /// `MTWHF 09:00-18:00`.
     Time(TimeWindow) = "shoal-time", terms::parse_time, like "MTWHF 09:00-18:00", "D \
         09:00-18:00", "SA";

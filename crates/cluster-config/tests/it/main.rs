@@ -4,5 +4,6 @@ mod bundles;
 mod newcomers;
 mod one_or_many;
 mod reference;
+mod tries;
 mod vrrp;
 mod ways_in;

@@ -61,6 +61,11 @@ impl Upload {
         self.keeping
     }
 
+    /// Whether all that was taken from the client is kept for another attempt.
+    pub(super) fn is_kept(&self) -> bool {
+        self.keeping
+    }
+
     /// The client has sent all of it, and the upstream has got all of it.
     pub fn is_done(&self) -> bool {
         self.transfer.is_done() && self.direct == 0 && self.sent == self.kept.len() && !self.refused

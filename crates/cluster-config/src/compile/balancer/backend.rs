@@ -1,6 +1,9 @@
 //! A pool of servers and the rules for using them.
 
-use super::super::{Context, heads};
+use super::{
+    super::{Context, heads},
+    outliers, retry,
+};
 use crate::{
     document::{balancer as document, heads::Replies},
     schema::{balancer as schema, notation::FieldName},
@@ -57,6 +60,15 @@ pub(super) fn compile(
             "remove it; `balance: ip_hash` keeps a client with its node",
         );
     }
+    for (index, server) in servers.fixed.iter().enumerate() {
+        if server.backup && server.last_resort {
+            context.error(
+                &format!("{path}/servers/static/{index}/last_resort"),
+                "a backup comes before the last resort, and this is both",
+                "write one of them",
+            );
+        }
+    }
     let prefer = prefer(context, &servers, &format!("{path}/servers"));
     context.unique(
         "server",
@@ -72,6 +84,7 @@ pub(super) fn compile(
     if let Some(agent) = &written.agent_check {
         positive(context, agent.inter.value, &format!("{path}/agent_check/inter"));
     }
+    let outlier_ejection = outliers::compile(context, written.outlier_ejection, path);
     if check.timeout > check.inter {
         context.error(
             &format!("{path}/check/timeout"),
@@ -113,12 +126,10 @@ pub(super) fn compile(
         agent_check: written.agent_check.map(Into::into),
         shed_above: written.shed_above.value,
         passive: written.passive.into(),
+        outlier_ejection,
         suspicion: written.suspicion.into(),
         slow_start: written.slow_start.value,
-        retry: document::Retry {
-            attempts: written.retry.attempts,
-            budget: written.retry.budget.value,
-        },
+        retry: retry::compile(context, written.retry, path),
         circuit_breaker: written.circuit_breaker.into(),
         forwarded_for: written.forwarded_for.into(),
         replies: Replies {
@@ -261,7 +272,7 @@ fn hash_bound(
     }
 }
 
-fn positive(context: &mut Context, duration: std::time::Duration, path: &str) {
+pub(super) fn positive(context: &mut Context, duration: std::time::Duration, path: &str) {
     if duration.is_zero() {
         context.error(path, "a time of zero leaves no time at all", "write a longer one");
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    super::heads::Replies, AgentCheck, Discover, Mode, OwnCheck, Passive, Prefer, Server, Sticky,
-    Suspicion,
+    super::heads::Replies, AgentCheck, Discover, Mode, OutlierEjection, OwnCheck, Passive, Prefer,
+    Retry, Server, Sticky, Suspicion,
 };
 use crate::units;
 
@@ -48,6 +48,9 @@ pub struct Backend {
     pub shed_above: u8,
     /// Evidence from traffic.
     pub passive: Passive,
+    /// Who does worse than the others is put aside; none: nobody is compared.
+    #[serde(default)]
+    pub outlier_ejection: Option<OutlierEjection>,
     /// Suspicion of a late server that is a proxy-node: silent while it owes answers.
     pub suspicion: Suspicion,
     /// In which a server that has come (back) grows to its weight.
@@ -155,16 +158,6 @@ pub enum ForwardedFor {
     Replace,
     /// The client's address follows it.
     Append,
-}
-
-/// Retries on another server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Retry {
-    /// Attempts per request, the first included; at least 1.
-    pub attempts: u32,
-    /// Percent of the requests that may be retried after an answer or timeout of a live server.
-    /// Retries because of a lost one do not count.
-    pub budget: u8,
 }
 
 /// Bounds of a backend as a whole, over all workers of a balancer.

@@ -32,6 +32,9 @@ pub struct Server {
     pub weight: u32,
     /// Used only when no other server is usable.
     pub backup: bool,
+    /// Used only when no backup is usable either.
+    #[serde(default)]
+    pub last_resort: bool,
     /// Where it is; empty: unknown.
     #[serde(default)]
     pub datacenter: String,

@@ -10,7 +10,9 @@ use super::{
     },
     duration,
     health::{AgentCheck, Check, Passive, Suspicion},
+    outliers::OutlierEjection,
     percent,
+    retry::Retry,
     routing::{Mode, SendProxy},
     servers::Servers,
     sticky::Sticky,
@@ -59,6 +61,9 @@ pub struct Backend {
     /// Evidence from traffic.
     #[serde(default)]
     pub passive: Passive,
+    /// Puts servers aside that do worse than the others; absent: nobody is compared.
+    #[serde(default)]
+    pub outlier_ejection: Option<OutlierEjection>,
     /// When a late proxy-node is probed and ejected.
     #[serde(default)]
     pub suspicion: Suspicion,
@@ -139,17 +144,6 @@ pub enum ForwardedFor {
     Append,
 }
 
-/// Retries on another server.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Retry {
-    /// Attempts per request, the first included.
-    #[schemars(range(min = 1, max = 16))]
-    pub attempts: u32,
-    /// Share of the requests that may be retried after an answer or timeout of a live server.
-    pub budget: Percent,
-}
-
 /// Bounds of a backend as a whole, counted over all workers of one balancer.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -216,12 +210,6 @@ fn four_fifths() -> Percent {
 
 fn half() -> Percent {
     percent("50%")
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self { attempts: 3, budget: percent("20%") }
-    }
 }
 
 impl Default for CircuitBreaker {

@@ -77,6 +77,10 @@ pub struct Server {
     /// Used only when no other server is usable.
     #[serde(default)]
     pub backup: bool,
+    /// Used only when no backup is usable either: what answers before clients are told 503, as a
+    /// server that says sorry, or the proxy of another site.
+    #[serde(default)]
+    pub last_resort: bool,
     /// Where it is, for `prefer`; absent: nowhere near.
     pub datacenter: Option<Name>,
     /// See `datacenter`.
@@ -124,6 +128,7 @@ impl From<Server> for document::Server {
             port,
             weight: written.weight,
             backup: written.backup,
+            last_resort: written.last_resort,
             datacenter: written.datacenter.map(|it| it.value).unwrap_or_default(),
             zone: written.zone.map(|it| it.value).unwrap_or_default(),
             maxconn: written.maxconn,
