@@ -29,7 +29,7 @@ use crate::{
     server::Server,
     snapshot::Snapshot,
 };
-use book::Book;
+use book::{Book, Compared};
 
 /// Evidence ages and counters are looked at this often.
 const TICK: Duration = Duration::from_millis(200);
@@ -316,10 +316,10 @@ impl Roster {
 
     fn publish(&mut self) {
         let judged = self.book.judge(relay::clock::now(), self.sources.clock.now());
-        for (change, server, words) in self.book.changes() {
+        for Compared { change, server, reason } in self.book.changes() {
             match change {
-                Change::Ejected => tracing::warn!(server, "out of turn: {words}"),
-                Change::Returned => tracing::info!(server, "back in turn: {words}"),
+                Change::Ejected => tracing::warn!(server, "out of turn: {reason}"),
+                Change::Returned => tracing::info!(server, "back in turn: {reason}"),
             }
         }
         if let Some(snapshot) = judged {

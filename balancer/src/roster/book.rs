@@ -38,6 +38,7 @@ use crate::{
 };
 
 use maxconn::Maxconns;
+pub use outliers::Compared;
 
 /// What the book needs to know of its process.
 #[derive(Clone)]
@@ -89,7 +90,7 @@ pub struct Book {
     next_key: u64,
     published: u64,
     /// Who went out of turn, or came back, when everybody was judged last.
-    changes: Vec<(Change, String, String)>,
+    changes: Vec<Compared>,
     last: Vec<Arc<Pool>>,
     last_generation: Arc<Generation>,
 }
@@ -348,7 +349,7 @@ impl Page {
         setting: &Setting,
         now: Instant,
         wall: Timestamp,
-        (last, changes): (Option<&Arc<Pool>>, &mut Vec<(Change, String, String)>),
+        (last, changes): (Option<&Arc<Pool>>, &mut Vec<Compared>),
     ) -> Arc<Pool> {
         let rules = config::rules(&self.settings);
         let mut judgements: Vec<Judgement> =

@@ -18,3 +18,4 @@ mod support;
 mod tcp;
 mod tolerance;
 mod traces;
+mod upstreams;

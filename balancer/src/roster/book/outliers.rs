@@ -13,21 +13,25 @@ use crate::{
     stats::ServerTotals,
 };
 
+/// A server that has gone out of turn, or come back, because it was compared with the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compared {
+    pub change: Change,
+    pub server: String,
+    /// Why, in words.
+    pub reason: String,
+}
+
 impl Book {
-    /// Who has gone out of turn, or come back, since this was asked last because it did worse than
-    /// the others, or no longer does: with its name and the reason.
-    pub fn changes(&mut self) -> Vec<(Change, String, String)> {
+    /// Who has gone out of turn, or come back, since this was asked last.
+    pub fn changes(&mut self) -> Vec<Compared> {
         mem::take(&mut self.changes)
     }
 }
 
 impl Page {
     /// Compares the servers, where the bundle wants that.
-    pub(super) fn compare(
-        &mut self,
-        judgements: &mut [Judgement],
-        now: Instant,
-    ) -> Vec<(Change, String, String)> {
+    pub(super) fn compare(&mut self, judgements: &mut [Judgement], now: Instant) -> Vec<Compared> {
         let Some(rules) = &self.settings.outlier_ejection else {
             for entry in &mut self.entries {
                 entry.outlier = Outlier::default();
@@ -56,7 +60,8 @@ impl Page {
                 server.tally.checks.outliers.fetch_add(1, Relaxed);
             }
             let reason = judgement.reasons.first().map(|it| it.text().into_owned());
-            (change, server.name.clone(), reason.unwrap_or_default())
+            let (server, reason) = (server.name.clone(), reason.unwrap_or_default());
+            Compared { change, server, reason }
         });
         told.collect()
     }
