@@ -5,7 +5,6 @@
 use std::{
     collections::{BTreeMap, HashSet},
     io,
-    net::SocketAddr,
     sync::Arc,
 };
 
@@ -113,10 +112,15 @@ impl Generation {
 
 fn problems(document: &BalancerDocument) -> Vec<String> {
     let mut problems = Vec::new();
-    let mut binds: HashSet<SocketAddr> = HashSet::new();
+    let mut binds = HashSet::new();
     for Frontend { name, bind, .. } in &document.frontends {
-        if bind.port() != 0 && !binds.insert(*bind) {
-            problems.push(format!("frontend {name}: another frontend listens on {bind} already"));
+        if bind.is_empty() {
+            problems.push(format!("frontend {name} listens nowhere"));
+        }
+        for bind in bind.iter().filter(|bind| bind.is_fixed()) {
+            if !binds.insert(bind) {
+                problems.push(format!("frontend {name}: another listens on {bind} already"));
+            }
         }
     }
     for backend in &document.backends {

@@ -16,7 +16,7 @@ use dataplane::{
     connection::{self, Linger},
     scratch::Futures,
 };
-use relay::{stream::Stream, wheel::Kind};
+use relay::{listen::is_of_this_host, stream::Stream, wheel::Kind};
 
 use self::http::Ended;
 use crate::{
@@ -113,7 +113,11 @@ impl Entry {
         let (settings, address) = (served.settings, peer.ip().to_canonical());
         Self {
             mode: settings.mode,
-            proxied: settings.proxy_protocol.iter().any(|network| network.contains(&address)),
+            proxied: if is_of_this_host(address) {
+                settings.proxy_protocol_unix
+            } else {
+                settings.proxy_protocol.iter().any(|network| network.contains(&address))
+            },
             acceptor: served.acceptor.map(Arc::clone),
             within: settings.timeouts.request_head,
         }
@@ -148,7 +152,7 @@ impl Entry {
     }
 }
 
-/// A client's address as text, without an allocation.
+/// A client's address as text, without an allocation; who came through a file has none.
 struct Text {
     bytes: [u8; 48],
     length: usize,
@@ -160,7 +164,12 @@ impl Text {
         let mut bytes = [0; 48];
         let mut rest = &mut bytes[..];
         // The longest IPv6 address has 45 characters.
-        let length = if write!(rest, "{address}").is_ok() { 48 - rest.len() } else { 0 };
+        let written = if is_of_this_host(address) {
+            rest.write_all(b"unix")
+        } else {
+            write!(rest, "{address}")
+        };
+        let length = if written.is_ok() { 48 - rest.len() } else { 0 };
         Self { bytes, length }
     }
 

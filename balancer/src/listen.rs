@@ -3,12 +3,14 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use chassis::Inherited;
-use cluster_config::document::balancer::Frontend as Settings;
+use cluster_config::document::balancer::{Bind, Frontend as Settings};
 use dataplane::listen::{self, Change, Listening, Open, Ready, Wanted};
+use relay::listen::{Address, unix::Access};
 use tokio::sync::watch;
 
 use crate::stats::{FrontendCounts, PerWorker};
@@ -20,9 +22,11 @@ pub type Listener = listen::Listener<Frontend>;
 pub struct Frontend {
     /// Its name in the bundle.
     pub name: String,
-    /// The address that the bundle asks for.
-    pub asked: SocketAddr,
-    address: SocketAddr,
+    /// One of the places that the bundle asks for.
+    pub asked: Bind,
+    address: Address,
+    /// What it is announced as.
+    endpoint: String,
     /// The address moves between balancers: it does not say where this one is.
     moves: bool,
     /// Its counters; they outlive a change of address.
@@ -32,8 +36,8 @@ pub struct Frontend {
 impl Frontend {
     /// The address with its real port.
     #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        self.address
+    pub const fn address(&self) -> &Address {
+        &self.address
     }
 }
 
@@ -57,7 +61,7 @@ impl Frontends {
     /// None yet. `announce` is told every address that is bound.
     #[must_use]
     pub fn new(workers: usize, announce: Announce, inherited: Inherited) -> Self {
-        let find = move |address| inherited.lend_at(address).map(Ready::Inherited);
+        let find = move |address: SocketAddr| inherited.lend_at(address).map(Ready::Inherited);
         Self {
             workers,
             announce,
@@ -79,42 +83,53 @@ impl Frontends {
     /// # Errors
     /// Every address that cannot be bound, with the remedy.
     pub fn prepare(&self, wanted: &[Settings], moving: &[IpAddr]) -> Result<Bound, Vec<String>> {
-        let moves = |it: &Settings| moving.contains(&it.bind.ip());
-        let listeners = wanted.iter().map(|it| Wanted {
-            name: &it.name,
-            bind: it.bind,
-            limits: it.limits,
-            moves: moves(it),
+        let places = places(wanted, moving)?;
+        let listeners = places.iter().map(|it| Wanted {
+            name: &it.settings.name,
+            bind: address(it.bind),
+            access: it.access,
+            limits: it.settings.limits,
+            moves: it.moves,
         });
-        let serve = |place: usize, address, before: Option<&Arc<Frontend>>| {
-            let settings = &wanted[place];
-            let moves = moves(settings);
+        let serve = |place: usize, address: &Address, before: Option<&Arc<Frontend>>| {
+            let made = self.frontend(&places[place], address);
             match before {
-                Some(same) if (&same.name, same.moves) == (&settings.name, moves) => {
+                Some(same)
+                    if (&same.name, same.moves, &same.endpoint)
+                        == (&made.name, made.moves, &made.endpoint) =>
+                {
                     Arc::clone(same)
                 }
-                _ => self.frontend(settings, address, moves),
+                _ => Arc::new(made),
             }
         };
         self.listening.prepare(listeners, |frontend| &frontend.name, serve).map_err(|problems| {
-            let named = problems
-                .iter()
-                .map(|(place, error)| format!("frontend {}: {error}", wanted[*place].name));
+            let named = problems.iter().map(|(place, error)| {
+                format!("frontend {}: {error}", places[*place].settings.name)
+            });
             named.collect()
         })
     }
 
-    fn frontend(&self, settings: &Settings, address: SocketAddr, moves: bool) -> Arc<Frontend> {
-        let Settings { name, bind, .. } = settings;
-        let counts = self.counts_of(name);
-        Arc::new(Frontend { name: name.clone(), asked: *bind, address, moves, counts })
+    fn frontend(&self, place: &Place<'_>, address: &Address) -> Frontend {
+        let name = &place.settings.name;
+        Frontend {
+            name: name.clone(),
+            asked: place.bind.clone(),
+            address: address.clone(),
+            endpoint: place.endpoint.clone(),
+            moves: place.moves,
+            counts: self.counts_of(name),
+        }
     }
 
     /// Lets the workers accept on these, and on no others. Addresses that move are not announced:
     /// they do not lead to this process.
     pub fn publish(&self, bound: &Bound) {
         for frontend in bound.served().filter(|it| !it.moves) {
-            (self.announce)(&frontend.name, frontend.address);
+            if let Some(address) = frontend.address.ip() {
+                (self.announce)(&frontend.endpoint, address);
+            }
         }
         self.listening.publish(bound);
     }
@@ -127,85 +142,49 @@ impl Frontends {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
+/// One of the places where a frontend listens.
+struct Place<'a> {
+    settings: &'a Settings,
+    bind: &'a Bind,
+    access: Access,
+    /// The frontend's name, and a number from its second address on.
+    endpoint: String,
+    /// The address moves between balancers.
+    moves: bool,
+}
 
-    use cluster_config::document::{
-        Limits,
-        balancer::{ClientTimeouts, Mode},
-    };
-
-    use super::*;
-
-    fn wanted(name: &str, bind: SocketAddr) -> Settings {
-        Settings {
-            name: name.to_owned(),
-            bind,
-            mode: Mode::Http,
-            proxy_protocol: Vec::new(),
-            tls: None,
-            use_backend: Vec::new(),
-            backend: "b".to_owned(),
-            health_path: None,
-            stats: None,
-            request_header_max_size: 65_536,
-            limits: Limits::default(),
-            timeouts: ClientTimeouts {
-                client: Duration::ZERO,
-                client_idle: Duration::ZERO,
-                request_head: Duration::ZERO,
-            },
+/// All of them, in the order of the bundle.
+fn places<'a>(wanted: &'a [Settings], moving: &[IpAddr]) -> Result<Vec<Place<'a>>, Vec<String>> {
+    let (mut places, mut problems) = (Vec::new(), Vec::new());
+    for settings in wanted {
+        let (name, unix) = (&settings.name, &settings.unix);
+        let access = if settings.bind.iter().all(|bind| bind.ip().is_some()) {
+            Access::OWN
+        } else {
+            Access::named(unix.mode, unix.user.as_deref(), unix.group.as_deref()).unwrap_or_else(
+                |unknown| {
+                    problems.push(format!("frontend {name}: {unknown}"));
+                    Access::OWN
+                },
+            )
+        };
+        for (number, bind) in settings.bind.iter().enumerate() {
+            let before = settings.bind[..number].iter().filter(|it| it.ip().is_some()).count();
+            let endpoint =
+                if before == 0 { name.clone() } else { format!("{name}-{}", before + 1) };
+            let moves = bind.ip().is_some_and(|it| moving.contains(&it.ip()));
+            places.push(Place { settings, bind, access, endpoint, moves });
         }
     }
+    if problems.is_empty() { Ok(places) } else { Err(problems) }
+}
 
-    #[test]
-    fn a_frontend_keeps_its_counters_wherever_it_is_served() {
-        let announced = Arc::new(Mutex::new(Vec::new()));
-        let told = Arc::clone(&announced);
-        let announce: Announce =
-            Box::new(move |name, address| told.lock().unwrap().push((name.to_owned(), address)));
-        let frontends = Frontends::new(2, announce, Inherited::default());
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let step = |settings: &[Settings]| {
-            frontends.publish(&frontends.prepare(settings, &[]).expect("bound"));
-            let open = frontends.follow().borrow().clone();
-            open.iter().map(|it| it.served().clone()).collect::<Vec<_>>()
-        };
-        let [a, b] = &step(&[wanted("a", any), wanted("b", any)])[..] else { panic!("two") };
-        assert_eq!(*announced.lock().unwrap(), [a, b].map(|it| (it.name.clone(), it.address)));
-        let swapped = step(&[wanted("b", a.address), wanted("a", b.address)]);
-        assert_eq!(swapped.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
-        assert!(Arc::ptr_eq(&swapped[1].counts, &a.counts));
-    }
-
-    #[test]
-    fn an_address_that_moves_is_bound_and_not_announced() {
-        let announced = Arc::new(Mutex::new(Vec::new()));
-        let told = Arc::clone(&announced);
-        let announce: Announce =
-            Box::new(move |name, _| told.lock().unwrap().push(name.to_owned()));
-        let frontends = Frontends::new(2, announce, Inherited::default());
-        let elsewhere = SocketAddr::from(([192, 0, 2, 100], 0));
-        let settings =
-            [wanted("moves", elsewhere), wanted("stays", SocketAddr::from(([127, 0, 0, 1], 0)))];
-        let bound = frontends.prepare(&settings, &[elsewhere.ip()]).expect("bound");
-        frontends.publish(&bound);
-        assert_eq!(*announced.lock().unwrap(), ["stays"]);
-        assert_eq!(frontends.follow().borrow().len(), 2);
-        let other = SocketAddr::from(([192, 0, 2, 101], 0));
-        assert!(frontends.prepare(&[wanted("fixed", other)], &[]).is_err());
-    }
-
-    #[test]
-    fn what_cannot_be_bound_is_named() {
-        let frontends = Frontends::new(1, Box::new(|_, _| ()), Inherited::default());
-        let stranger = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let taken = wanted("c", stranger.local_addr().expect("bound"));
-        let problems = frontends.prepare(&[taken], &[]).map(|_| ()).expect_err("in use");
-        assert!(
-            problems[0].contains("frontend c") && problems[0].contains("in use"),
-            "{problems:?}"
-        );
+fn address(bind: &Bind) -> Address {
+    match bind {
+        Bind::Ip(address) => (*address).into(),
+        Bind::Unix(path) => Address::unix(Path::new(path)),
     }
 }
+
+#[cfg(test)]
+mod tests;

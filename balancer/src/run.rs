@@ -119,7 +119,7 @@ async fn serve(process: Process, options: Options) -> Result<(), Error> {
     make_pages(&process, &engine, &pages);
     process.serve_admin(page::router(pages))?;
     let runtime = Runtime { view: engine.view(), operator: operator.clone(), about };
-    serve_socket(&process, &options, runtime).await?;
+    serve_socket(&process, &options, runtime)?;
     let applying = Arc::clone(&engine);
     let variables = BTreeMap::from([("listen.frontend".to_owned(), frontend.to_string())]);
     let follower = process.configuration(variables, move |rendered| {
@@ -184,7 +184,7 @@ fn make_pages(process: &Process, engine: &Engine, pages: &Pages) {
 
 /// HAProxy's runtime socket. Where it is by default, a path that is too long is no reason not to
 /// serve.
-async fn serve_socket(process: &Process, options: &Options, runtime: Runtime) -> Result<(), Error> {
+fn serve_socket(process: &Process, options: &Options, runtime: Runtime) -> Result<(), Error> {
     let about = runtime.about.clone();
     let socket = Socket::new(runtime, process.audit.clone(), process.clock.clone());
     if let Some(address) = options.socket_address {
@@ -201,7 +201,7 @@ async fn serve_socket(process: &Process, options: &Options, runtime: Runtime) ->
         Some(Place::At(path)) => path.clone(),
         None => process.data_dir.path("balancer.sock"),
     };
-    let listener = match listen::bind(&path).await {
+    let listener = match listen::bind(&path) {
         Err(error) if options.socket.is_none() => {
             tracing::warn!("there is no runtime socket: {error}");
             return Ok(());

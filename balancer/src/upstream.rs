@@ -8,6 +8,7 @@ use bytes::Bytes;
 use cluster_config::document::balancer::{Backend as Settings, SendProxy};
 use relay::{
     fault::Fault,
+    listen::is_of_this_host,
     proxy_protocol::{self, Addresses},
     stream::Stream,
 };
@@ -97,7 +98,11 @@ async fn begin(
             };
             upstream.prove(&challenge, key, &server.name, within).await?;
         }
-        (Protocol::Plain, Some(version)) => upstream.set_preamble(header(version, whose)),
+        (Protocol::Plain, Some(version)) => {
+            // Who came through a file has no address that others would understand.
+            let known = whose.filter(|it| !is_of_this_host(it.client.ip()));
+            upstream.set_preamble(header(version, known));
+        }
         (Protocol::Plain, None) => {}
     }
     Ok(upstream)

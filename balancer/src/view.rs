@@ -9,7 +9,7 @@ pub mod explain;
 pub mod rates;
 mod samples;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use cluster::recent::Traffic;
 use dataplane::{
@@ -17,6 +17,7 @@ use dataplane::{
     listen::Open,
 };
 use jiff::Timestamp;
+use relay::listen::Address;
 use tokio::sync::watch;
 
 use crate::{
@@ -68,8 +69,8 @@ pub struct Stats {
 pub struct Frontend {
     /// Its name in the bundle.
     pub name: String,
-    /// Where it listens, with its real port.
-    pub address: SocketAddr,
+    /// Where it listens, with real ports.
+    pub addresses: Vec<Address>,
     /// Where its requests go; empty while its configuration is being applied.
     pub backend: String,
     /// Since the process began.
@@ -103,7 +104,7 @@ impl View {
     #[must_use]
     pub fn frontends(&self) -> Vec<(String, Arc<PerWorker<FrontendCounts>>)> {
         let served = self.served();
-        served.iter().map(|it| (it.name.clone(), Arc::clone(&it.counts))).collect()
+        served.iter().map(|it| (it[0].name.clone(), Arc::clone(&it[0].counts))).collect()
     }
 
     #[must_use]
@@ -114,20 +115,21 @@ impl View {
         Stats { taken_at: self.clock.now(), frontends, snapshot, virtual_routers }
     }
 
-    /// What is served, by name.
-    fn served(&self) -> Vec<Arc<listen::Frontend>> {
+    /// What is served, by name: each with all places where it listens, which are counted as one.
+    fn served(&self) -> Vec<Vec<Arc<listen::Frontend>>> {
         let open = self.open.borrow().clone();
         let mut served: Vec<_> = open.iter().map(|it| Arc::clone(&it.served())).collect();
         served.sort_by(|one, other| one.name.cmp(&other.name));
-        served
+        served.chunk_by(|one, other| one.name == other.name).map(<[_]>::to_vec).collect()
     }
 
-    fn frontend(&self, it: &listen::Frontend, snapshot: &Snapshot) -> Frontend {
+    fn frontend(&self, places: &[Arc<listen::Frontend>], snapshot: &Snapshot) -> Frontend {
+        let it = &places[0];
         let settings =
             snapshot.generation.document.frontends.iter().find(|settings| settings.name == it.name);
         Frontend {
             name: it.name.clone(),
-            address: it.address(),
+            addresses: places.iter().map(|it| it.address().clone()).collect(),
             backend: settings.map(|settings| settings.backend.clone()).unwrap_or_default(),
             totals: FrontendTotals::of(&it.counts),
             answers: answers::Totals::of(&of_workers(&it.counts, |it: &FrontendCounts| {

@@ -13,7 +13,10 @@ use dataplane::{
     listen::{Listening, Open, Ready, Wanted, accept},
     scratch::Futures,
 };
-use relay::{listen::BindError, worker::Worker};
+use relay::{
+    listen::{Address, BindError, unix::Access},
+    worker::Worker,
+};
 use tokio::sync::watch;
 
 use crate::{connection, local::Local, protocol::Protocol};
@@ -40,7 +43,7 @@ impl Listeners {
         let relay = lent.map_or(Ready::Bound(relay), Ready::Inherited);
         let held = Arc::new(Mutex::new(Some(proxy)));
         let bound = Arc::clone(&held);
-        let find = move |address| {
+        let find = move |address: SocketAddr| {
             let held = take_if(&bound, |at| at == address).map(Ready::Bound);
             inherited.lend_at(address).map(Ready::Inherited).or(held)
         };
@@ -58,11 +61,14 @@ impl Listeners {
         drop(take_if(&self.held, |at| !wanted.iter().any(|listen| listen.bind == at)));
         let listeners = wanted.iter().map(|it| Wanted {
             name: "",
-            bind: it.bind,
+            bind: it.bind.into(),
+            access: Access::OWN,
             limits: it.limits,
             moves: false,
         });
-        let serve = |place: usize, _, _: Option<&_>| Arc::new(Protocol::Proxy(wanted[place].bind));
+        let serve = |place: usize, _: &Address, _: Option<&_>| {
+            Arc::new(Protocol::Proxy(wanted[place].bind))
+        };
         let change = self.listening.prepare(listeners, |_| "", serve).map_err(|problems| {
             problems.into_iter().map(|(_, problem)| problem).collect::<Vec<_>>()
         })?;

@@ -7,6 +7,7 @@ use relay::{
     framing::BodyFraming,
     head::Version,
     hygiene,
+    listen::is_of_this_host,
     method::Method,
     rewrite::{BodyFields, HeadWriter, LineForm, Persistence},
 };
@@ -49,8 +50,16 @@ impl Attempt<'_> {
         if request.method() != Method::Connect || !self.slot.server.protocol.is_relay() {
             let said =
                 (request.forwarded_for == ForwardedFor::Append).then(|| request.view().lines());
-            head.forwarded_for(said, request.client);
-            if let Some(said) = said {
+            let this_host = is_of_this_host(request.peer.ip());
+            let client = match (this_host, self.slot.server.protocol.is_relay()) {
+                (false, _) => request.client,
+                // As its rules name who came through a file.
+                (true, true) => "0.0.0.0",
+                // RFC 7239 §6.2.
+                (true, false) => "unknown",
+            };
+            head.forwarded_for(said, client);
+            if let Some(said) = said.filter(|_| !this_host) {
                 head.forwarded(said, request.peer.ip().to_canonical());
             }
         }

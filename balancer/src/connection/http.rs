@@ -157,7 +157,7 @@ fn describe<'a>(
         .flatten();
     Request {
         frontend,
-        frontend_address: frontend.address(),
+        frontend_address: frontend.address().ip_or_this_host(),
         head,
         bytes,
         peer: *peer,

@@ -159,7 +159,7 @@ impl Opening<'_> {
         let releases = slot.server.signs.releases();
         let _owing = slot.owing(relay::clock::now());
         slot.counts().requests.up();
-        let frontend = upstream::reached(client, frontend.address());
+        let frontend = upstream::reached(client, frontend.address().ip_or_this_host());
         let whose = Some(Whose { client: *peer, frontend });
         let elsewhere = || self.backend().is_some_and(|it| it.has_others(&self.tried));
         let open = || upstream::open(local, slot, settings, whose, releases, elsewhere);

@@ -119,7 +119,7 @@ impl Table {
         let there = document
             .frontends
             .iter()
-            .position(|it| it.bind.port() != 0 && it.bind == frontend.asked);
+            .position(|it| frontend.asked.is_fixed() && it.bind.contains(&frontend.asked));
         let index =
             there.or_else(|| document.frontends.iter().position(|it| it.name == frontend.name))?;
         let acceptor = acceptors.get(index).and_then(Option::as_ref);

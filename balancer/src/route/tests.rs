@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use cluster_config::document::{
     DomainPattern, Limits as Shares, PortRange, Term,
-    balancer::{Acl as Written, ClientTimeouts, Frontend, HeaderTest, Mode, UseBackend},
+    balancer::{Acl as Written, ClientTimeouts, Frontend, HeaderTest, Mode, UnixFiles, UseBackend},
 };
 use relay::head::{Limits, RequestHead};
 
@@ -23,9 +23,11 @@ fn route(acls: &[(&str, Written)], rules: &[&[&str]], health_path: Option<&str>)
     };
     let frontend = Frontend {
         name: "f".to_owned(),
-        bind: "127.0.0.1:0".parse().expect("an address"),
+        bind: vec!["127.0.0.1:0".parse().expect("an address")],
+        unix: UnixFiles::default(),
         mode: Mode::Http,
         proxy_protocol: Vec::new(),
+        proxy_protocol_unix: false,
         tls: None,
         use_backend: rules.iter().enumerate().map(rule).collect(),
         backend: format!("b{}", rules.len()),

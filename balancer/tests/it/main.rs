@@ -18,4 +18,5 @@ mod support;
 mod tcp;
 mod tolerance;
 mod traces;
+mod unix_sockets;
 mod upstreams;

@@ -470,7 +470,7 @@ impl Cluster {
         let running = engine.start("cluster-1").expect("workers");
         let mut view = engine.view();
         let open = view.open.wait_for(|open| !open.is_empty()).await.expect("running").clone();
-        let frontend = open[0].address();
+        let frontend = open[0].address().ip().expect("no file");
         let cluster = Self {
             nodes,
             frontend,

@@ -9,9 +9,8 @@ pub mod heads;
 pub mod proxy;
 pub mod shadow;
 
-use crate::document::FileReference;
+use crate::document::{FileReference, balancer::Bind};
 use crate::problem::{Place, Problem, nearest};
-use crate::schema::notation::Bind;
 use crate::variables::Variables;
 use crate::yaml::Node;
 use serde::de::DeserializeOwned;
@@ -148,30 +147,28 @@ impl<'a> Context<'a> {
     }
 }
 
-/// Reports addresses that two listeners of one process would bind; `path_of` gives the path of the
-/// n-th.
-fn distinct_addresses(
-    context: &mut Context,
-    what: &str,
-    binds: &[Bind],
-    path_of: impl Fn(usize) -> String,
-) {
-    for (index, bind) in binds.iter().enumerate() {
-        if let Some(first) = binds[..index]
-            .iter()
-            .position(|first| first.value == bind.value && bind.value.port() != 0)
-        {
-            let line = context.place(&path_of(first)).line;
+/// The path of a bind in the section, what it means, and its text.
+type Bound = (String, Bind, String);
+
+/// Reports what two listeners of one process would bind.
+fn distinct_addresses(context: &mut Context, what: &str, binds: &[Bound]) {
+    for (index, (path, bind, text)) in binds.iter().enumerate() {
+        let before = binds[..index].iter();
+        if let Some((first, ..)) = before.into_iter().find(|it| it.1 == *bind && bind.is_fixed()) {
+            let line = context.place(first).line;
             let message =
-                format!("two {what} bind {}; the first in line {line}", written(context, bind));
-            context.error(&path_of(index), message, "give each a port of its own");
+                format!("two {what} bind {}; the first in line {line}", written(context, text));
+            let remedy = match bind {
+                Bind::Ip(_) => "give each a port of its own",
+                Bind::Unix(_) => "give each a file of its own",
+            };
+            context.error(path, message, remedy);
         }
     }
 }
 
 /// As in the bundle: a variable by its name, since its value here stands for any.
-fn written(context: &Context, bind: &Bind) -> String {
-    let text = bind.text();
+fn written(context: &Context, text: &str) -> String {
     let variable = context
         .variables
         .iter()

@@ -9,7 +9,7 @@ pub use network::{canonical_network, parse_interface_address, parse_network};
 pub use retry::parse_retry_on;
 pub use time::parse_time;
 
-use crate::document::{DomainPattern, PortRange, log::LogAddress};
+use crate::document::{DomainPattern, PortRange, balancer::Bind, log::LogAddress};
 use crate::units::Invalid;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -42,6 +42,48 @@ pub fn parse_bind(text: &str) -> Result<SocketAddr, Invalid> {
             ),
         }
     })
+}
+
+/// An address as for [`parse_bind`], or a file.
+pub fn parse_frontend_bind(text: &str) -> Result<Bind, Invalid> {
+    // HAProxy writes `/path` and `unix@/path`, nginx `unix:/path`.
+    let path = ["unix:", "unix@"].iter().find_map(|prefix| text.strip_prefix(prefix));
+    let Some(path) = path.or_else(|| text.starts_with('/').then_some(text)) else {
+        return parse_bind(text).map(Bind::Ip);
+    };
+    let odd = |why: &str| {
+        let message = format!("`{path}` is no path of a socket: {why}");
+        Err(Invalid::new(
+            message,
+            "write unix: and an absolute path, as in unix:/run/shoal/http.sock",
+        ))
+    };
+    let parts = || path.split('/').skip(1);
+    if !path.starts_with('/') || parts().any(|part| matches!(part, "" | "." | "..")) {
+        return odd("it has to be absolute and plain");
+    }
+    if path.len() > LONGEST_SOCKET {
+        return odd("it is longer than 107 bytes");
+    }
+    if path.bytes().any(|byte| byte.is_ascii_control()) {
+        return odd("it holds control characters");
+    }
+    Ok(Bind::Unix(path.to_owned()))
+}
+
+/// The kernel takes no longer path of a socket (unix(7)).
+const LONGEST_SOCKET: usize = 107;
+
+/// A file's mode in octal.
+pub fn parse_file_mode(text: &str) -> Result<u32, Invalid> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    match u32::from_str_radix(digits, 8) {
+        Ok(mode) if mode <= 0o777 && digits.len() <= 4 => Ok(mode),
+        _ => Err(Invalid::new(
+            format!("`{text}` is not the mode of a socket"),
+            "write three octal digits, as in 660",
+        )),
+    }
 }
 
 /// `host.example.com` or `.example.com`; `*.example.com` is refused with the remedy, since it would

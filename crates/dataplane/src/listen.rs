@@ -16,7 +16,7 @@ use arc_swap::{ArcSwap, Guard};
 use cluster_config::document::Limits;
 use relay::{
     clients::Allowance,
-    listen::{BindError, Listeners, Options, Step, overlap, plan},
+    listen::{Address, BindError, Listeners, Options, Step, overlap, plan, unix::Access},
 };
 use tokio::sync::watch;
 
@@ -44,7 +44,7 @@ impl Ready {
     }
 }
 
-/// Answers the socket for an address if there is one.
+/// Answers the socket for an address of the Internet families if there is one.
 pub type Find = Box<dyn Fn(SocketAddr) -> Option<Ready> + Send + Sync>;
 
 /// One address, and what is served there.
@@ -52,15 +52,15 @@ pub struct Listener<S> {
     /// One socket for each worker.
     sockets: Listeners,
     /// The address that was asked for; port 0 stands for any.
-    asked: SocketAddr,
+    asked: Address,
     served: ArcSwap<S>,
 }
 
 impl<S> Listener<S> {
     /// The address with its real port.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.sockets.local_addr()
+    pub const fn address(&self) -> &Address {
+        self.sockets.address()
     }
 
     /// What one client may have here.
@@ -81,12 +81,14 @@ impl<S> Listener<S> {
 pub type Open<S> = Arc<[Arc<Listener<S>>]>;
 
 /// A listener that the configuration wants.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Wanted<'a> {
     /// What it is called; empty where only its address tells it from others.
     pub name: &'a str,
     /// Where.
-    pub bind: SocketAddr,
+    pub bind: Address,
+    /// Who may connect, if it is a file.
+    pub access: Access,
     /// What one client may have.
     pub limits: Limits,
     /// The address may be another host's now: it moves.
@@ -113,6 +115,7 @@ impl<S> Change<S> {
 struct Next<S> {
     listener: Arc<Listener<S>>,
     serves: Arc<S>,
+    access: Access,
     limits: Limits,
 }
 
@@ -141,7 +144,7 @@ impl<S> Listening<S> {
         let sockets = ready.share(self.workers)?;
         sockets.allowance().set_apart();
         let served = ArcSwap::from_pointee(serves);
-        let asked = sockets.local_addr();
+        let asked = sockets.address().clone();
         self.always.push(Arc::new(Listener { sockets, asked, served }));
         self.open.send_replace(self.always.clone().into());
         Ok(self)
@@ -153,10 +156,10 @@ impl<S> Listening<S> {
         self.open.subscribe()
     }
 
-    /// Addresses of all listeners that are open.
+    /// Addresses of all listeners that are open, and are no files.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.open.borrow().iter().map(|listener| listener.address()).collect()
+        self.open.borrow().iter().filter_map(|listener| listener.address().ip()).collect()
     }
 
     /// Binds what is new. `serve` says what is to be served at a real address, by the place of the
@@ -168,47 +171,56 @@ impl<S> Listening<S> {
         &self,
         wanted: impl IntoIterator<Item = Wanted<'a>>,
         name: impl Fn(&S) -> &str,
-        serve: impl Fn(usize, SocketAddr, Option<&Arc<S>>) -> Arc<S>,
+        serve: impl Fn(usize, &Address, Option<&Arc<S>>) -> Arc<S>,
     ) -> Result<Change<S>, Vec<(usize, BindError)>> {
         let wanted: Vec<_> = wanted.into_iter().collect();
         let before = self.open.borrow()[self.always.len()..].to_vec();
         let served: Vec<_> = before.iter().map(|it| it.served.load_full()).collect();
         let open: Vec<_> =
-            served.iter().zip(&before).map(|(served, it)| (name(served), it.asked)).collect();
-        let steps = plan(&open, &wanted.iter().map(|it| (it.name, it.bind)).collect::<Vec<_>>());
+            served.iter().zip(&before).map(|(served, it)| (name(served), &it.asked)).collect();
+        let steps = plan(&open, &wanted.iter().map(|it| (it.name, &it.bind)).collect::<Vec<_>>());
         let (mut change, mut problems) = (Vec::new(), Vec::new());
-        for (place, (Wanted { bind, limits, moves, .. }, step)) in
-            wanted.iter().zip(steps).enumerate()
-        {
+        for (place, (it, step)) in wanted.iter().zip(steps).enumerate() {
             let next = match step {
                 Step::Keep(index) => {
                     let listener = Arc::clone(&before[index]);
                     let serves = serve(place, listener.address(), Some(&served[index]));
                     Ok((listener, serves))
                 }
-                Step::Bind => self.bind(*bind, *moves).map(|sockets| {
-                    let serves = serve(place, sockets.local_addr(), None);
+                Step::Bind => self.bind(it, place).map(|sockets| {
+                    let serves = serve(place, sockets.address(), None);
                     let served = ArcSwap::new(Arc::clone(&serves));
-                    (Arc::new(Listener { sockets, asked: *bind, served }), serves)
+                    (Arc::new(Listener { sockets, asked: it.bind.clone(), served }), serves)
                 }),
             };
             match next {
-                Ok((listener, serves)) => change.push(Next { listener, serves, limits: *limits }),
+                Ok((listener, serves)) => {
+                    let Wanted { access, limits, .. } = *it;
+                    change.push(Next { listener, serves, access, limits });
+                }
                 Err(problem) => problems.push((place, problem)),
             }
         }
         if problems.is_empty() { Ok(Change(change.into())) } else { Err(problems) }
     }
 
-    fn bind(&self, address: SocketAddr, moves: bool) -> Result<Listeners, BindError> {
+    fn bind(&self, wanted: &Wanted<'_>, place: usize) -> Result<Listeners, BindError> {
+        let address = match &wanted.bind {
+            Address::Ip(address) => *address,
+            Address::Unix(path) => {
+                let number = u16::try_from(place + 1).unwrap_or(u16::MAX);
+                return Listeners::at_file(path, &wanted.access, self.workers, number);
+            }
+        };
         // A listener that is always open stays what it is.
-        if self.always.iter().any(|it| overlap(it.address(), address)) {
+        let always = self.always.iter().filter_map(|it| it.address().ip());
+        if always.into_iter().any(|it| overlap(it, address)) {
             return Err(BindError::InUse(address));
         }
         match (self.find)(address) {
             Some(ready) => ready.share(self.workers),
             None => {
-                let options = Options { freebind: moves, ..Options::default() };
+                let options = Options { freebind: wanted.moves, ..Options::default() };
                 Listeners::open(address, self.workers, &options)
             }
         }
@@ -216,8 +228,13 @@ impl<S> Listening<S> {
 
     /// Lets the workers accept at the listeners of this change, and at no others.
     pub fn publish(&self, change: &Change<S>) {
-        for Next { listener, serves, limits } in change.0.iter() {
+        for Next { listener, serves, access, limits } in change.0.iter() {
             listener.sockets.allowance().set(&bounds(limits));
+            if let Address::Unix(path) = listener.address()
+                && let Err(error) = access.apply(path)
+            {
+                tracing::error!(path = %path.display(), "cannot say who may connect: {error}");
+            }
             listener.served.store(Arc::clone(serves));
         }
         let wanted = change.0.iter().map(|next| Arc::clone(&next.listener));

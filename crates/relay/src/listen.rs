@@ -16,16 +16,25 @@
 //! Before a socket is closed, it stops taking new connections and the handshakes under way are
 //! completed (`Listener::take_no_more`). Otherwise a connection that the kernel accepts between the
 //! last `accept` and the `close` would be reset, although its client may have sent a request.
+//!
+//! A socket may be a file ([`unix`]), from whose one queue all workers accept. Before it is closed
+//! its file is removed, so that nobody comes to wait in vain.
 
+mod address;
 mod plan;
 mod table;
+pub mod unix;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
+pub use self::address::{Address, THIS_HOST, is_of_this_host};
 pub use self::plan::{Named, Step, overlap, plan};
 use crate::clients::Allowance;
 use crate::worker::Worker;
@@ -60,6 +69,14 @@ pub enum BindError {
     /// The address is not one of this host's.
     #[error("{0} is not an address of this host")]
     NotLocal(SocketAddr),
+    /// A file that cannot be listened on.
+    #[error("cannot listen on unix:{}: {why}", path.display())]
+    File {
+        /// Where it was to be.
+        path: Arc<Path>,
+        /// Why not.
+        why: unix::Error,
+    },
     /// Anything else.
     #[error("cannot listen on {address}: {source}")]
     Io {
@@ -81,13 +98,22 @@ impl BindError {
     }
 }
 
+/// A socket that listens.
+#[derive(Debug)]
+enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
 /// One address, bound once per worker.
 pub struct Listeners {
-    address: SocketAddr,
+    address: Address,
     /// By worker; emptied by [`Listeners::take`].
-    sockets: Vec<Mutex<Option<TcpListener>>>,
+    sockets: Vec<Mutex<Option<Bound>>>,
     /// A service manager keeps the socket open when this process ends.
     outlives: bool,
+    /// The file that it is, with what its clients have for a port.
+    file: Option<(Arc<unix::File>, u16)>,
     /// Bound, and made to listen only when a worker takes it.
     quiet: Option<i32>,
     allowance: Arc<Allowance>,
@@ -144,8 +170,45 @@ impl Listeners {
         outlives: bool,
         quiet: Option<i32>,
     ) -> Self {
-        let sockets = sockets.into_iter().map(|socket| Mutex::new(Some(socket))).collect();
-        Self { address, sockets, outlives, quiet, allowance: Arc::default() }
+        let sockets = sockets.into_iter().map(|socket| Mutex::new(Some(Bound::Tcp(socket))));
+        Self {
+            address: address.into(),
+            sockets: sockets.collect(),
+            outlives,
+            file: None,
+            quiet,
+            allowance: Arc::default(),
+        }
+    }
+
+    /// Listens at a file for `workers` workers. Its clients are told by the `number` of the
+    /// listener, as they have no address.
+    ///
+    /// # Errors
+    /// [`BindError::File`].
+    pub fn at_file(
+        path: &Arc<Path>,
+        access: &unix::Access,
+        workers: usize,
+        number: u16,
+    ) -> Result<Self, BindError> {
+        let bind = || {
+            let (first, file) = unix::bind(path, access)?;
+            let mut sockets = vec![Mutex::new(Some(Bound::Unix(first.try_clone()?)))];
+            while sockets.len() < workers {
+                sockets.push(Mutex::new(Some(Bound::Unix(first.try_clone()?))));
+            }
+            Ok((sockets, file))
+        };
+        let (sockets, file) = bind().map_err(|why| BindError::File { path: path.clone(), why })?;
+        Ok(Self {
+            address: Address::Unix(path.clone()),
+            sockets,
+            outlives: false,
+            file: Some((Arc::new(file), number)),
+            quiet: None,
+            allowance: Arc::default(),
+        })
     }
 
     /// Adds listeners for the other workers to one that was bound exclusively before.
@@ -203,9 +266,14 @@ impl Listeners {
         ))
     }
 
-    /// The address with its real port.
+    /// Where it is, with its real port.
+    pub const fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The address with its real port; of a file, [`THIS_HOST`].
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.address.ip_or_this_host()
     }
 
     /// What one client may have here.
@@ -222,25 +290,87 @@ impl Listeners {
         let socket = slot.ok_or_else(|| {
             io::Error::new(io::ErrorKind::NotFound, "no listener left for this worker")
         })?;
-        if let Some(backlog) = self.quiet {
-            socket2::SockRef::from(&socket).listen(backlog)?;
-        }
+        let accepts = match (socket, &self.file) {
+            (Bound::Unix(socket), file) => {
+                let socket = tokio::net::UnixListener::from_std(socket)?;
+                Accepts::Unix(socket, file.as_ref().map_or(0, |(_, number)| *number))
+            }
+            (Bound::Tcp(socket), _) => {
+                if let Some(backlog) = self.quiet {
+                    socket2::SockRef::from(&socket).listen(backlog)?;
+                }
+                Accepts::Tcp(tokio::net::TcpListener::from_std(socket)?)
+            }
+        };
         Ok(Listener {
-            tcp: tokio::net::TcpListener::from_std(socket)?,
+            accepts,
             outlives: self.outlives,
+            file: self.file.as_ref().map(|(file, _)| file.clone()),
             allowance: self.allowance.clone(),
         })
     }
 }
 
+impl Drop for Listeners {
+    /// What was bound and never served leaves no file, either.
+    fn drop(&mut self) {
+        if let Some((file, _)) = &self.file {
+            // What cannot be removed is replaced by whoever listens there next.
+            drop(file.remove());
+        }
+    }
+}
+
+/// What connections come out of.
+enum Accepts {
+    Tcp(tokio::net::TcpListener),
+    /// With the number of the listener.
+    Unix(tokio::net::UnixListener, u16),
+}
+
 /// One worker's listening socket; served by [`Worker::serve`].
 pub struct Listener {
-    pub(crate) tcp: tokio::net::TcpListener,
+    accepts: Accepts,
     pub(crate) outlives: bool,
+    file: Option<Arc<unix::File>>,
     pub(crate) allowance: Arc<Allowance>,
 }
 
+/// A socket of which nobody tells when a connection has come.
+pub(crate) struct Backlog(Bound, u16);
+
 impl Listener {
+    /// The next connection, and who has made it: through a file, [`THIS_HOST`].
+    pub(crate) async fn accept(&self) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
+        match &self.accepts {
+            Accepts::Tcp(socket) => socket.accept().await,
+            Accepts::Unix(socket, number) => {
+                let (stream, _) = socket.accept().await?;
+                let stream = std::net::TcpStream::from(OwnedFd::from(stream.into_std()?));
+                let stream = tokio::net::TcpStream::from_std(stream)?;
+                Ok((stream, SocketAddr::new(THIS_HOST, *number)))
+            }
+        }
+    }
+
+    /// For what the event loop may not have heard of.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn into_backlog(self) -> io::Result<Backlog> {
+        Ok(match self.accepts {
+            Accepts::Tcp(socket) => Backlog(Bound::Tcp(socket.into_std()?), 0),
+            Accepts::Unix(socket, number) => Backlog(Bound::Unix(socket.into_std()?), number),
+        })
+    }
+
+    /// Sees to it that nobody comes any more, if it is a file. Those who have come are accepted.
+    pub(crate) fn unlink(&self) {
+        if let Some(file) = &self.file {
+            drop(file.remove());
+        }
+    }
+
     /// Has the kernel drop the first packet of every new connection (a SYN without an ACK). Its
     /// client sends it again after a second (RFC 6298 §2) and then meets whoever listens there, or
     /// nobody. Connections whose first packet was answered before still come to be accepted.
@@ -248,7 +378,26 @@ impl Listener {
     /// # Errors
     /// The kernel's, where it takes no filter for a socket.
     pub(crate) fn take_no_more(&self) -> io::Result<()> {
-        socket2::SockRef::from(&self.tcp).attach_filter(&NO_SYN)
+        match &self.accepts {
+            Accepts::Tcp(socket) => socket2::SockRef::from(socket).attach_filter(&NO_SYN),
+            // Its file is gone, and a connection is whole at once.
+            Accepts::Unix(..) => Ok(()),
+        }
+    }
+}
+
+impl Backlog {
+    /// The next connection that is there, if any.
+    pub(crate) fn accept(&self) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
+        let (stream, peer) = match &self.0 {
+            Bound::Tcp(socket) => socket.accept()?,
+            Bound::Unix(socket) => {
+                let (stream, _) = socket.accept()?;
+                (OwnedFd::from(stream).into(), SocketAddr::new(THIS_HOST, self.1))
+            }
+        };
+        stream.set_nonblocking(true)?;
+        Ok((tokio::net::TcpStream::from_std(stream)?, peer))
     }
 }
 
@@ -304,8 +453,8 @@ mod tests {
         let listeners = Listeners::bind(loopback(), 3, &Options::default()).unwrap();
         assert_ne!(listeners.local_addr().port(), 0);
         for socket in &listeners.sockets {
-            let socket = socket.lock().unwrap();
-            assert_eq!(socket.as_ref().unwrap().local_addr().unwrap(), listeners.local_addr());
+            let socket = tcp(socket.lock().unwrap().take());
+            assert_eq!(socket.local_addr().unwrap(), listeners.local_addr());
         }
     }
 
@@ -358,6 +507,11 @@ mod tests {
         std::net::TcpStream::connect(loopback_at(listeners.local_addr().port())).is_ok()
     }
 
+    fn tcp(socket: Option<Bound>) -> TcpListener {
+        let Some(Bound::Tcp(socket)) = socket else { panic!("no TCP: {socket:?}") };
+        socket
+    }
+
     fn loopback_at(port: u16) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], port))
     }
@@ -372,7 +526,7 @@ mod tests {
         client.write_all(b"x").unwrap();
         drop(adopted);
         let again = Listeners::adopt(kept, 2).unwrap();
-        let second = again.sockets[1].lock().unwrap().take().unwrap();
+        let second = tcp(again.sockets[1].lock().unwrap().take());
         let (mut served, _) = second.accept().unwrap();
         served.set_nonblocking(false).unwrap();
         let mut byte = [0];
@@ -386,10 +540,11 @@ mod tests {
             let options = Options::default();
             let old = Listeners::bind(any.parse().unwrap(), 1, &options).unwrap();
             let address = old.local_addr();
-            let tcp = old.sockets[0].lock().unwrap().take().unwrap();
+            let socket = tcp(old.sockets[0].lock().unwrap().take());
             let old = Listener {
-                tcp: tokio::net::TcpListener::from_std(tcp).unwrap(),
+                accepts: Accepts::Tcp(tokio::net::TcpListener::from_std(socket).unwrap()),
                 outlives: false,
+                file: None,
                 allowance: Arc::default(),
             };
             let waits = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -400,15 +555,15 @@ mod tests {
                 _ = &mut late => false,
                 () = std::future::ready(()) => true,
             };
-            let (_, peer) = old.tcp.accept().await.unwrap();
+            let (_, peer) = old.accept().await.unwrap();
             assert_eq!(peer, waits.local_addr().unwrap());
             let new = Listeners::open(address, 1, &options).unwrap();
-            let new = new.sockets[0].lock().unwrap().take().unwrap();
+            let new = tcp(new.sockets[0].lock().unwrap().take());
             socket2::SockRef::from(&new).listen(16).unwrap();
             let new = tokio::net::TcpListener::from_std(new).unwrap();
             let nothing_came = tokio::select! {
                 biased;
-                _ = old.tcp.accept() => false,
+                _ = old.accept() => false,
                 () = std::future::ready(()) => true,
             };
             drop(old);

@@ -64,7 +64,7 @@ fn frontend(it: &Frontend) -> pb::Frontend {
     } = it.totals;
     pb::Frontend {
         name: it.name.clone(),
-        address: it.address.to_string(),
+        address: it.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         backend: it.backend.clone(),
         connections,
         active_connections,

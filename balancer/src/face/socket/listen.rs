@@ -2,24 +2,19 @@
 //! that only operators' certificates open.
 
 use std::{
-    io,
-    os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
 };
 
 use chassis::{Error, Operators, StopSignal};
-use tokio::net::{UnixListener, UnixStream};
+use relay::listen::unix::{self, Access};
+use tokio::net::UnixListener;
 
 use super::{Caller, Socket};
 
 /// After an accept that failed for want of descriptors or memory.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
-/// Its user reads and writes, and nobody else.
-const MODE: u32 = 0o600;
-/// The kernel takes no longer path of a socket.
-const LONGEST_PATH: usize = 107;
 
 /// Where the file is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,48 +36,24 @@ impl FromStr for Place {
     }
 }
 
+/// A socket, and its file.
+pub struct Bound {
+    listener: UnixListener,
+    file: unix::File,
+}
+
 /// Binds the file: what a dead process left is replaced, where somebody listens is an error.
 ///
 /// # Errors
 /// Why not, with the remedy.
-pub async fn bind(path: &Path) -> Result<UnixListener, Error> {
-    let elsewhere = "choose another path with --socket, or none with --socket none";
-    let error = |sentence: String| Error::new(sentence).remedy(elsewhere);
-    let shown = path.display();
-    if path.as_os_str().len() > LONGEST_PATH {
-        return Err(error(format!(
-            "the path of the runtime socket is longer than {LONGEST_PATH} bytes: {shown}"
-        )));
-    }
-    match std::fs::symlink_metadata(path) {
-        Ok(found) if !found.file_type().is_socket() => {
-            return Err(error(format!("{shown} is there and is no socket")));
-        }
-        Ok(_) if UnixStream::connect(path).await.is_ok() => {
-            return Err(error(format!("somebody listens on the runtime socket {shown}")));
-        }
-        _ => {}
-    }
-    put(path)
-        .map_err(|failed| error(format!("cannot listen on the runtime socket {shown}: {failed}")))
-}
-
-/// Under another name first, so that nobody finds it with a mode that lets them in, or not at all.
-fn put(path: &Path) -> io::Result<UnixListener> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    // The longest path has no room for it.
-    let new = if name.len() > LONGEST_PATH { path.to_owned() } else { PathBuf::from(name) };
-    match std::fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&new)?;
-    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(MODE))?;
-    if new != path {
-        std::fs::rename(&new, path)?;
-    }
-    Ok(listener)
+pub fn bind(path: &Path) -> Result<Bound, Error> {
+    let error = |why: &dyn std::fmt::Display| {
+        Error::new(format!("cannot listen on the runtime socket {}: {why}", path.display()))
+            .remedy("choose another path with --socket, or none with --socket none")
+    };
+    let (listener, file) = unix::bind(path, &Access::OWN).map_err(|why| error(&why))?;
+    let listener = UnixListener::from_std(listener).map_err(|why| error(&why))?;
+    Ok(Bound { listener, file })
 }
 
 /// Serves operators until the process closes its servers.
@@ -95,12 +66,12 @@ pub async fn accept_operators(operators: &mut Operators, socket: &Socket) {
     }
 }
 
-/// Accepts on the file until `closing`.
-pub async fn accept(listener: &UnixListener, socket: &Socket, closing: &StopSignal) {
+/// Accepts on the file until `closing`, and removes it then.
+pub async fn accept(bound: &Bound, socket: &Socket, closing: &StopSignal) {
     loop {
         let accepted = tokio::select! {
-            () = closing.wait() => return,
-            accepted = listener.accept() => accepted,
+            () = closing.wait() => break,
+            accepted = bound.listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, _)) => {
@@ -117,4 +88,6 @@ pub async fn accept(listener: &UnixListener, socket: &Socket, closing: &StopSign
             }
         }
     }
+    // What cannot be removed is replaced by whoever listens there next.
+    drop(bound.file.remove());
 }

@@ -26,8 +26,7 @@ pub fn compile(context: &mut Context) -> Option<BalancerDocument> {
         section.backends.iter().map(|backend| backend.name.value.as_str()),
         |index| format!("backends/{index}/name"),
     );
-    let binds: Vec<_> = section.frontends.iter().map(|frontend| frontend.bind.clone()).collect();
-    distinct_addresses(context, "frontends", &binds, |index| format!("frontends/{index}/bind"));
+    distinct_addresses(context, "frontends", &frontend::binds(&section.frontends));
     references(context, &section);
     let mut frontends = section.frontends;
     frontend::client_timeouts(context, &mut frontends, &section.backends);

@@ -121,8 +121,11 @@ fn listen(
             "write at least one `{bind: …}`, or remove the key for the default",
         );
     }
-    let binds: Vec<_> = listeners.iter().map(|listener| listener.bind.clone()).collect();
-    distinct_addresses(context, "listeners", &binds, |index| format!("listen/{index}/bind"));
+    let bind = |(index, it): (usize, &schema::Listen)| {
+        (format!("listen/{index}/bind"), it.bind.value.into(), it.bind.text().to_owned())
+    };
+    let binds: Vec<_> = listeners.iter().enumerate().map(bind).collect();
+    distinct_addresses(context, "listeners", &binds);
     let listener = |listener: schema::Listen| document::Listen {
         bind: listener.bind.value,
         health_path: listener.health_path.map(|path| path.value),

@@ -1,6 +1,7 @@
 //! The document of a balancer.
 
 mod backend;
+mod bind;
 mod earlier;
 mod frontend;
 mod health;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use backend::{Backend, Balance, CircuitBreaker, ForwardedFor, SendProxy, Timeouts};
+pub use bind::{Bind, UnixFiles};
 pub use frontend::{ClientTimeouts, Frontend, StatsPage};
 pub use health::{AgentCheck, Failure, HttpCheck, OwnCheck, Passive, Suspicion};
 pub use outliers::OutlierEjection;

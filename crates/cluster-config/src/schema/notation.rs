@@ -83,7 +83,8 @@ macro_rules! notations {
 }
 
 /// Notations that may be written as a bare number too.
-const INTEGERS_TOO: [&str; 3] = ["shoal-ports", "shoal-status", "shoal-retry-on"];
+const INTEGERS_TOO: [&str; 4] =
+    ["shoal-ports", "shoal-status", "shoal-retry-on", "shoal-file-mode"];
 /// Notations in which a bare number would be read as text that nobody meant. The others say
 /// themselves what a number lacks.
 const NEVER_NUMBERS: [&str; 4] = ["shoal-regex", "shoal-domain", "shoal-method", "shoal-url-path"];
@@ -104,12 +105,21 @@ notations! {
     /// `0.0.0.0:3128`.
     Bind(std::net::SocketAddr) = "shoal-bind", terms::parse_bind,
         like "0.0.0.0:3128", "[::]:3128", "${node.listen.proxy}";
+    /// `0.0.0.0:8080`, or a file.
+    FrontendBind(crate::document::balancer::Bind) = "shoal-frontend-bind",
+        terms::parse_frontend_bind,
+        like "0.0.0.0:8080", "[::]:8080", "${node.listen.frontend}", "unix:/run/shoal/http.sock";
+    /// `660`: a mode in octal.
+    FileMode(u32) = "shoal-file-mode", terms::parse_file_mode, like "660", "0600";
     /// `host:port`.
     Address((String, u16)) = "shoal-address", terms::parse_address,
         like "192.168.1.11:3128", "[2001:db8::1]:3128";
     /// `192.168.1.0/24`.
     Network(IpNet) = "shoal-network", terms::parse_network,
         like "192.168.1.0/24", "10.0.0.1", "2001:db8::/32";
+    /// `192.168.1.0/24`, or `unix` for whoever connects to a file.
+    Downstream(Option<IpNet>) = "shoal-downstream", parse_downstream,
+        like "192.168.1.0/24", "10.0.0.1", "unix";
     /// `192.168.1.100/24`: an address of an interface, with its network's prefix.
     InterfaceAddress(IpNet) = "shoal-interface-address", terms::parse_interface_address,
         like "192.168.1.100/24", "2001:db8::100/64";
@@ -197,6 +207,13 @@ fn parse_probe_target(text: &str) -> Result<Option<String>, Invalid> {
     terms::parse_url(text)
         .map(|()| Some(text.to_owned()))
         .map_err(|invalid| Invalid::new(invalid.message, remedy))
+}
+
+fn parse_downstream(text: &str) -> Result<Option<IpNet>, Invalid> {
+    if text == "unix" {
+        return Ok(None);
+    }
+    terms::parse_network(text).map(Some)
 }
 
 fn parse_name(text: &str) -> Result<String, Invalid> {

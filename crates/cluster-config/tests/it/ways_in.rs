@@ -177,3 +177,56 @@ fn what_is_wrong_is_said_where_it_is() {
         );
     }
 }
+
+#[test]
+fn a_frontend_listens_at_one_place_or_at_several() {
+    let said = |frontend: &str| {
+        format!("  frontends:\n  - {{name: f, backend: nodes, {frontend}}}\n{NODES}")
+    };
+    let binds = |frontend: &str| {
+        let document = document(&said(frontend));
+        document.frontends[0].bind.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(binds("bind: \":8080\""), ["0.0.0.0:8080"]);
+    assert_eq!(
+        binds("bind: [\":8080\", \"[::1]:8080\", \"unix:/run/shoal/http.sock\"]"),
+        ["0.0.0.0:8080", "[::1]:8080", "unix:/run/shoal/http.sock"]
+    );
+    for spelling in ["/run/a.sock", "unix@/run/a.sock"] {
+        assert_eq!(binds(&format!("bind: {spelling}")), ["unix:/run/a.sock"], "as HAProxy has it");
+    }
+    let frontend = |frontend: &str| document(&said(frontend)).frontends.remove(0);
+    let file = frontend("bind: unix:/a, unix: {mode: 0600, group: www-data}");
+    assert_eq!((file.unix.mode, file.unix.group.as_deref()), (0o600, Some("www-data")));
+    assert_eq!(frontend("bind: unix:/a").unix.mode, 0o660);
+    let trusting = frontend("bind: unix:/a, proxy_protocol: {from: [10.0.0.0/8, unix]}");
+    assert!(trusting.proxy_protocol_unix && trusting.proxy_protocol.len() == 1);
+
+    // One address is written as balancers of the version before read it.
+    let json = serde_json::to_value(frontend("bind: \":8080\"")).expect("JSON");
+    assert_eq!(json["bind"], "0.0.0.0:8080");
+}
+
+#[test]
+fn what_is_no_place_to_listen_is_named() {
+    let two = "name: g, backend: nodes, ";
+    for (frontend, problem) in [
+        ("bind: []", "listens nowhere"),
+        ("bind: unix:run/a.sock", "absolute"),
+        ("bind: \"unix:/run/../a.sock\"", "absolute and plain"),
+        ("bind: unix:/a, unix: {mode: 888}", "is not the mode"),
+        ("bind: unix:/a, unix: {mode: 4755}", "is not the mode"),
+        ("bind: \":8080\", proxy_protocol: {from: [unix]}", "listens at no file"),
+        ("bind: [unix:/a, unix:/a]", "two frontends bind unix:/a"),
+        (&format!("bind: [\":1\", \":2\"]}}, {{{two}bind: \":2\""), "two frontends bind :2"),
+        (&format!("bind: unix:/{}", "x".repeat(107)), "longer than 107"),
+    ] {
+        let bundle_of = format!("  frontends: [{{name: f, backend: nodes, {frontend}}}]\n{NODES}");
+        let (_, problems) = bundle(&bundle_of);
+        let found =
+            problems.iter().any(|it| it.starts_with("cluster.yaml:3:") && it.contains(problem));
+        assert!(found, "{frontend}: {problems:?}");
+    }
+}
+
+const NODES: &str = "  backends: [{name: nodes, servers: {service: proxy-node}}]\n";

@@ -21,7 +21,8 @@ fn prepare(
 ) -> Result<Change<Served>, Vec<(usize, BindError)>> {
     let listeners = wanted.iter().map(|(name, bind)| Wanted {
         name,
-        bind: *bind,
+        bind: (*bind).into(),
+        access: Access::OWN,
         limits: Limits::default(),
         moves: false,
     });
@@ -31,6 +32,10 @@ fn prepare(
 fn publish(listening: &Listening<Served>, wanted: &[(&str, SocketAddr)]) -> Open<Served> {
     listening.publish(&prepare(listening, wanted).map_err(|it| it.len()).expect("bound"));
     listening.follow().borrow().clone()
+}
+
+fn at(listener: &Listener<Served>) -> SocketAddr {
+    listener.address().ip().expect("no file")
 }
 
 fn names(open: &Open<Served>) -> Vec<String> {
@@ -43,7 +48,7 @@ fn only_what_changed_is_bound_anew_and_a_failure_changes_nothing() {
     let first = publish(&listening, &[("a", any())]);
     let both = publish(&listening, &[("a", any()), ("b", any())]);
     assert!(Arc::ptr_eq(&first[0], &both[0]));
-    assert_ne!(both[1].address(), first[0].address());
+    assert_ne!(at(&both[1]), at(&first[0]));
     let stranger = TcpListener::bind(any()).expect("a port");
     let taken = stranger.local_addr().expect("bound");
     let problems = prepare(&listening, &[("moved", any()), ("c", taken)]).map(|_| ());
@@ -59,18 +64,18 @@ fn a_listener_stays_with_its_address_whatever_is_served_there() {
     let listening = listening();
     let bound = prepare(&listening, &[("a", any()), ("b", any())]).map_err(|it| it.len());
     let bound = bound.expect("bound");
-    let [one, two] = [bound.0[0].listener.address(), bound.0[1].listener.address()];
+    let [one, two] = [at(&bound.0[0].listener), at(&bound.0[1].listener)];
     drop(bound);
     let first = publish(&listening, &[("a", one), ("b", two)]);
     let renamed = publish(&listening, &[("c", one), ("b", two)]);
     assert!(Arc::ptr_eq(&first[0], &renamed[0]) && **renamed[0].served() == "c");
     let swapped = publish(&listening, &[("c", two), ("b", one)]);
     assert!(Arc::ptr_eq(&first[0], &swapped[1]) && Arc::ptr_eq(&first[1], &swapped[0]));
-    assert_eq!((swapped[1].address(), names(&swapped)), (one, vec!["c".into(), "b".into()]));
+    assert_eq!((at(&swapped[1]), names(&swapped)), (one, vec!["c".into(), "b".into()]));
     let widened = publish(&listening, &[("c", two), ("b", wide(one.port()))]);
-    assert_eq!(widened[1].address(), wide(one.port()));
+    assert_eq!(at(&widened[1]), wide(one.port()));
     drop((first, renamed, swapped, widened));
-    assert_eq!(publish(&listening, &[("b", one)])[0].address(), one, "and back");
+    assert_eq!(at(&publish(&listening, &[("b", one)])[0]), one, "and back");
 }
 
 #[test]
@@ -95,13 +100,16 @@ fn a_socket_that_is_there_is_used() {
     let lend = move |asked| (asked == address).then(|| kept.try_clone().map(Ready::Inherited));
     let listening = Listening::new(2, Box::new(move |asked| lend(asked)?.ok()));
     let open = publish(&listening, &[("a", address)]);
-    assert_eq!(open[0].address(), address, "bound again, it would be in use");
+    assert_eq!(at(&open[0]), address, "bound again, it would be in use");
 }
 
 #[test]
 fn what_is_served_is_told_what_was() {
     let listening = listening();
-    let wanted = || [Wanted { name: "a", bind: any(), limits: Limits::default(), moves: false }];
+    let wanted = || {
+        let (bind, access, limits) = (any().into(), Access::OWN, Limits::default());
+        [Wanted { name: "a", bind, access, limits, moves: false }]
+    };
     let fresh = listening.prepare(wanted(), String::as_str, |_, _, before| {
         assert!(before.is_none());
         Arc::new("a".to_owned())
@@ -114,4 +122,36 @@ fn what_is_served_is_told_what_was() {
     });
     listening.publish(&kept.map_err(|it| it.len()).expect("bound"));
     assert!(Arc::ptr_eq(&open[0], &listening.follow().borrow()[0]));
+}
+
+#[test]
+fn a_file_stays_while_it_is_wanted_and_goes_with_the_last_who_holds_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("http.sock");
+    let listening = listening();
+    let publish = |wanted: &[(&str, u32)]| {
+        let wanted: Vec<_> = wanted
+            .iter()
+            .map(|(name, mode)| Wanted {
+                name,
+                bind: Address::unix(&path),
+                access: Access { mode: *mode, ..Access::OWN },
+                limits: Limits::default(),
+                moves: false,
+            })
+            .collect();
+        let names: Vec<_> = wanted.iter().map(|it| it.name.to_owned()).collect();
+        let change =
+            listening.prepare(wanted, String::as_str, |place, _, _| Arc::new(names[place].clone()));
+        listening.publish(&change.map_err(|it| it.len()).expect("bound"));
+        listening.follow().borrow().clone()
+    };
+    let mode = || std::fs::metadata(&path).map(|it| it.permissions().mode() & 0o777).ok();
+    let first = publish(&[("a", 0o600)]);
+    assert_eq!((mode(), listening.addresses()), (Some(0o600), vec![]));
+    let renamed = publish(&[("b", 0o666)]);
+    assert!(Arc::ptr_eq(&first[0], &renamed[0]) && mode() == Some(0o666));
+    drop((first, renamed));
+    assert!(publish(&[]).is_empty() && mode().is_none());
 }

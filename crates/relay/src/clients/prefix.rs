@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::listen::is_of_this_host;
+
 /// Marks IPv4 addresses among prefixes: no unicast address begins like this.
 const V4: u64 = 0xff00 << 48;
 /// An IPv6 client: what one host can usually choose its address from.
@@ -84,6 +86,10 @@ impl Prefix {
 impl fmt::Display for Prefix {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let v6 = Ipv6Addr::from_bits(u128::from(self.bits) << 64);
+        if self.is_v4() && is_of_this_host(Ipv4Addr::from_bits(self.bits as u32).into()) {
+            // All that have no address count as one.
+            return formatter.write_str("unix");
+        }
         match (self.is_v4(), self.network) {
             (true, None) => Ipv4Addr::from_bits(self.bits as u32).fmt(formatter),
             (true, Some(length)) => {

@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::Address;
+
 /// How a wanted listener comes to its socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -13,7 +15,7 @@ pub enum Step {
 }
 
 /// A listener: what is served there, and the address that is asked for; port 0 stands for any.
-pub type Named<'a> = (&'a str, SocketAddr);
+pub type Named<'a> = (&'a str, &'a Address);
 
 /// For each wanted listener, by name and address, how it comes to its socket. What is open and kept
 /// by nobody is to be closed, after the others are open. A socket belongs to its address: names may
@@ -63,7 +65,7 @@ mod tests {
     #[test]
     fn any_listeners_become_any_others() {
         type Listeners = &'static [(&'static str, &'static str)];
-        let cases: [(&str, Listeners, Listeners, &[Step]); 12] = [
+        let cases: [(&str, Listeners, Listeners, &[Step]); 13] = [
             ("nothing before", &[], &[("a", "127.0.0.1:80")], &[NEW]),
             ("nothing changes", &[("a", "127.0.0.1:80")], &[("a", "127.0.0.1:80")], &[KEEP(0)]),
             ("renamed", &[("a", "127.0.0.1:80")], &[("b", "127.0.0.1:80")], &[KEEP(0)]),
@@ -96,17 +98,30 @@ mod tests {
             ),
             ("two that overlap", &[], &[("a", "0.0.0.0:80"), ("b", "127.0.0.2:80")], &[NEW, NEW]),
             (
+                "files by their paths",
+                &[("a", "unix:/run/a.sock"), ("b", "unix:/run/b.sock")],
+                &[("a", "unix:/run/b.sock"), ("a", "unix:/run/c.sock")],
+                &[KEEP(1), NEW],
+            ),
+            (
                 "any ports stay with their names",
                 &[("a", "127.0.0.1:0"), ("b", "127.0.0.1:0")],
                 &[("b", "127.0.0.1:0"), ("c", "127.0.0.1:0"), ("d", "127.0.0.1:0")],
                 &[KEEP(1), KEEP(0), NEW],
             ),
         ];
+        let address = |at: &str| match at.strip_prefix("unix:") {
+            Some(path) => Address::unix(path),
+            None => at.parse::<SocketAddr>().unwrap().into(),
+        };
         for (what, open, wanted, steps) in cases {
-            let read = |listeners: &[(&'static str, &str)]| {
-                listeners.iter().map(|(name, at)| (*name, at.parse().unwrap())).collect::<Vec<_>>()
+            let read = |listeners: Listeners| {
+                listeners.iter().map(|(name, at)| (*name, address(at))).collect::<Vec<_>>()
             };
-            assert_eq!(plan(&read(open), &read(wanted)), steps, "{what}");
+            let (open, wanted) = (read(open), read(wanted));
+            let open: Vec<_> = open.iter().map(|(name, at)| (*name, at)).collect();
+            let wanted: Vec<_> = wanted.iter().map(|(name, at)| (*name, at)).collect();
+            assert_eq!(plan(&open, &wanted), steps, "{what}");
         }
     }
 

@@ -19,6 +19,8 @@ use tokio_rustls::TlsStream;
 use super::duplex::Duplex;
 
 pub(crate) enum Io {
+    /// Of TCP, or a unix socket, which is read, written, spliced and closed by the same calls. What
+    /// is TCP's alone (addresses, options, resets) fails there, and nothing depends on it.
     Tcp(TcpStream),
     /// A pointer, as a session is larger than everything else of a connection together.
     Tls(Box<TlsStream<TcpStream>>),

@@ -61,7 +61,7 @@ impl Worker {
         while self.phase() < Phase::Closing {
             let accepted = tokio::select! {
                 biased;
-                accepted = listener.tcp.accept() => accepted,
+                accepted = listener.accept() => accepted,
                 () = &mut closing => break,
                 () = &mut unwanted => break,
             };
@@ -72,6 +72,7 @@ impl Worker {
         }
         // What waits in a queue that outlives this process is for the next one.
         if !listener.outlives {
+            listener.unlink();
             self.settle(&listener, &mut reserve, &handler).await;
             self.empty(listener, &handler);
         }
@@ -92,7 +93,7 @@ impl Worker {
                 biased;
                 () = &mut cut => return,
                 () = &mut settled => return,
-                accepted = listener.tcp.accept() => accepted,
+                accepted = listener.accept() => accepted,
             };
             if !survives(self.take(accepted, listener, reserve, handler)).await {
                 bump(&self.meter().panics, 1);
@@ -107,14 +108,11 @@ impl Worker {
         H: Fn(Worker, Stream, SocketAddr) -> Fut + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        let allowance = listener.allowance;
-        let Ok(listener) = listener.tcp.into_std() else { return };
+        let allowance = listener.allowance.clone();
+        let Ok(backlog) = listener.into_backlog() else { return };
         for _ in 0..BACKLOG_MOST {
-            let Ok((tcp, peer)) = listener.accept() else { return };
-            let tcp = tcp.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(tcp));
-            if let Ok(tcp) = tcp {
-                self.admit(tcp, peer, &allowance, handler);
-            }
+            let Ok((tcp, peer)) = backlog.accept() else { return };
+            self.admit(tcp, peer, &allowance, handler);
         }
     }
 
@@ -210,7 +208,7 @@ impl Reserve {
     /// Returns how many were refused: 1 or 0.
     async fn refuse_one(&mut self, listener: &Listener) -> i64 {
         drop(self.0.take());
-        let refused = matches!(poll_once(listener.tcp.accept()).await, Some(Ok(_)));
+        let refused = matches!(poll_once(listener.accept()).await, Some(Ok(_)));
         *self = Self::new();
         i64::from(refused)
     }

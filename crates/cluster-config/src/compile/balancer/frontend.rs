@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::{
-    super::{Context, heads},
+    super::{Bound, Context, heads},
     routing,
 };
 use crate::{
     document::balancer as document,
-    schema::{balancer as schema, notation::Duration},
+    schema::{balancer as schema, notation::Duration, proxy::OneOrMany},
 };
 
 pub(super) fn compile(
@@ -63,13 +63,29 @@ pub(super) fn compile(
         written.request_header_max_size,
         &format!("{path}/request_header_max_size"),
     );
+    let files = written.bind.as_slice().iter().any(|bind| bind.value.ip().is_none());
+    let downstreams = written.proxy_protocol.map_or_else(Vec::new, |it| it.from);
+    if let Some(at) = downstreams.iter().position(|it| it.value.is_none() && !files) {
+        context.error(
+            &format!("{path}/proxy_protocol/from/{at}"),
+            "this frontend listens at no file",
+            "remove `unix`, or bind one, as in unix:/run/shoal/http.sock",
+        );
+    }
+    if written.bind.as_slice().is_empty() {
+        context.error(
+            &format!("{path}/bind"),
+            "a frontend that listens nowhere serves nobody",
+            "write an address, as in :8080, or remove the frontend",
+        );
+    }
     document::Frontend {
         name: written.name.value,
-        bind: written.bind.value,
+        bind: written.bind.into_vec().into_iter().map(|bind| bind.value).collect(),
+        unix: written.unix.into(),
         mode,
-        proxy_protocol: written
-            .proxy_protocol
-            .map_or_else(Vec::new, |it| it.from.into_iter().map(|network| network.value).collect()),
+        proxy_protocol_unix: downstreams.iter().any(|it| it.value.is_none()),
+        proxy_protocol: downstreams.iter().filter_map(|it| it.value).collect(),
         tls: written.tls.map(Into::into),
         use_backend,
         backend,
@@ -79,6 +95,22 @@ pub(super) fn compile(
         limits: written.limits.into(),
         timeouts: written.timeouts.into(),
     }
+}
+
+/// Where frontends listen, in their order.
+pub(super) fn binds(frontends: &[schema::Frontend]) -> Vec<Bound> {
+    let mut binds = Vec::new();
+    for (index, frontend) in frontends.iter().enumerate() {
+        let path = format!("frontends/{index}/bind");
+        for (place, bind) in frontend.bind.as_slice().iter().enumerate() {
+            let path = match &frontend.bind {
+                OneOrMany::One(_) => path.clone(),
+                OneOrMany::Many(_) => format!("{path}/{place}"),
+            };
+            binds.push((path, bind.value.clone(), bind.text().to_owned()));
+        }
+    }
+    binds
 }
 
 /// A key that moved from the backends to the frontends, where it was and where it is.

@@ -1,13 +1,14 @@
 //! Where clients come in.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
     super::{Limits, heads},
-    Mode, Tls, UseBackend,
+    Bind, Mode, Tls, UnixFiles, UseBackend,
+    bind::binds,
 };
 use crate::units;
 
@@ -16,14 +17,21 @@ use crate::units;
 pub struct Frontend {
     /// Unique.
     pub name: String,
-    /// Address to bind.
-    pub bind: SocketAddr,
+    /// Where it listens, at least at one place.
+    #[serde(with = "binds")]
+    pub bind: Vec<Bind>,
+    /// Who may connect where it listens at files.
+    #[serde(default)]
+    pub unix: UnixFiles,
     /// What is spoken there.
     #[serde(default)]
     pub mode: Mode,
     /// Networks of load balancers in front, whose connections begin with a PROXY header.
     #[serde(default)]
     pub proxy_protocol: Vec<IpNet>,
+    /// Connections to files begin with one.
+    #[serde(default)]
+    pub proxy_protocol_unix: bool,
     /// Clients speak TLS; none: they do not.
     #[serde(default)]
     pub tls: Option<Tls>,

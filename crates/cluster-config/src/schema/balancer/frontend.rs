@@ -6,8 +6,8 @@ use serde::Deserialize;
 use super::{
     super::{
         limits::Limits,
-        notation::{Bind, Duration, Name, Size, UrlPath},
-        proxy::usual_head,
+        notation::{Duration, FileMode, FrontendBind, Name, Size, UrlPath},
+        proxy::{OneOrMany, usual_head},
     },
     duration,
     routing::{Mode, ProxyProtocol, UseBackend},
@@ -21,8 +21,12 @@ use crate::document::balancer as document;
 pub struct Frontend {
     /// Unique.
     pub name: Name,
-    /// Address and port.
-    pub bind: Bind,
+    /// Address and port, or `unix:` and the path of a file; one, or a list. A client that comes
+    /// through a file has no address: rules see it as 0.0.0.0 (this host), logs as `unix`.
+    pub bind: OneOrMany<FrontendBind>,
+    /// Who may connect where it listens at files.
+    #[serde(default)]
+    pub unix: UnixFiles,
     /// What is spoken.
     #[serde(default)]
     pub mode: Mode,
@@ -56,6 +60,33 @@ pub struct Frontend {
     /// Deadlines of its clients.
     #[serde(default)]
     pub timeouts: FrontendTimeouts,
+}
+
+/// The files of a frontend. One that a dead process left is replaced.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UnixFiles {
+    /// In octal; who may write may connect.
+    pub mode: FileMode,
+    /// A user of the balancer's host; without it the balancer's own. Only root gives files away.
+    pub user: Option<Name>,
+    /// A group of the balancer's host; without it the balancer's own.
+    pub group: Option<Name>,
+}
+
+impl Default for UnixFiles {
+    fn default() -> Self {
+        #[expect(clippy::expect_used, reason = "a constant of this file, read by the tests")]
+        let mode = FileMode::parse("660").expect("a mode");
+        Self { mode, user: None, group: None }
+    }
+}
+
+impl From<UnixFiles> for document::UnixFiles {
+    fn from(written: UnixFiles) -> Self {
+        let name = |it: Option<Name>| it.map(|it| it.value);
+        Self { mode: written.mode.value, user: name(written.user), group: name(written.group) }
+    }
 }
 
 /// Deadlines of the clients of a frontend, every one on progress.

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::{
-    notation::{Domain, FieldName, Method, Name, Network, Ports, Regex, UrlPath},
+    notation::{Domain, Downstream, FieldName, Method, Name, Network, Ports, Regex, UrlPath},
     proxy::OneOrMany,
 };
 use crate::document::balancer as document;
@@ -92,9 +92,9 @@ pub struct UseBackend {
 #[serde(deny_unknown_fields)]
 pub struct ProxyProtocol {
     /// Load balancers in front: their connections must begin with it, in version 1 or 2. What
-    /// others send is taken as it is.
+    /// others send is taken as it is. `unix`: whoever connects to a file of this frontend.
     #[schemars(length(min = 1))]
-    pub from: Vec<Network>,
+    pub from: Vec<Downstream>,
 }
 
 /// Which version of the PROXY protocol servers by address are spoken to with.
