@@ -17,6 +17,7 @@ use jiff::Timestamp;
 
 use crate::{
     evidence::Rules,
+    fields::Rewrites,
     route::{self, Route},
     tls::Acceptor,
 };
@@ -33,6 +34,8 @@ pub struct Generation {
     pub routes: Vec<Route>,
     /// What accepts the TLS of clients, by the frontend's index; none: they speak none.
     pub acceptors: Vec<Option<Arc<Acceptor>>>,
+    /// What becomes of header fields, by the frontend's index; none: they stay as they are.
+    pub rewrites: Vec<Option<Arc<Rewrites>>>,
 }
 
 impl Generation {
@@ -50,6 +53,7 @@ impl Generation {
             },
             routes: Vec::new(),
             acceptors: Vec::new(),
+            rewrites: Vec::new(),
         }
     }
 
@@ -69,7 +73,9 @@ impl Generation {
         match route::build(&document, read) {
             Ok(routes) if problems.is_empty() => {
                 let acceptors = document.frontends.iter().map(|_| None).collect();
-                Ok(Self { revision: revision.to_owned(), document, routes, acceptors })
+                let rewrites = document.frontends.iter().map(Rewrites::of).collect();
+                let revision = revision.to_owned();
+                Ok(Self { revision, document, routes, acceptors, rewrites })
             }
             Ok(_) => Err(problems),
             Err(more) => {

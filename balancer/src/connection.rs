@@ -23,7 +23,7 @@ use crate::{
     listen::{Frontend, Listener},
     local::Local,
     stats::Raised,
-    tls::Acceptor,
+    tls::{Acceptor, told::Told},
     tunnel,
 };
 
@@ -36,14 +36,22 @@ pub struct Connection {
     pub local: Local,
     pub frontend: Arc<Frontend>,
     pub peer: SocketAddr,
+    /// What TLS told of the client.
+    pub told: Option<Rc<Told>>,
     /// The client's address as text.
     name: Text,
 }
 
 impl Connection {
-    fn new(local: &Local, frontend: &Arc<Frontend>, peer: SocketAddr) -> Rc<Self> {
+    fn new(
+        local: &Local,
+        frontend: &Arc<Frontend>,
+        peer: SocketAddr,
+        told: Option<Rc<Told>>,
+    ) -> Rc<Self> {
         let (local, frontend) = (local.clone(), Arc::clone(frontend));
-        Rc::new(Self { local, frontend, peer, name: Text::of(peer.ip().to_canonical()) })
+        let name = Text::of(peer.ip().to_canonical());
+        Rc::new(Self { local, frontend, peer, told, name })
     }
 }
 
@@ -72,16 +80,18 @@ pub async fn serve<F: Future<Output = Ended>>(
             None => return counts.refused.up(),
         }
     };
+    let told = Told::of(&client);
     if mode == Mode::Tcp {
-        return Box::pin(tcp::serve(Connection::new(&local, &opened, peer), client)).await;
+        return Box::pin(tcp::serve(Connection::new(&local, &opened, peer, told), client)).await;
     }
-    let connection = RefCell::new(Connection::new(&local, &opened, peer));
+    let connection = RefCell::new(Connection::new(&local, &opened, peer, told));
     let idle = || (Kind::Idle, http::idle(&local, &connection.borrow().frontend));
     let request = |client| {
         let mut connection = connection.borrow_mut();
         // What is served here may have changed while the connection idled.
         if !Arc::ptr_eq(&listener.served(), &connection.frontend) {
-            *connection = Connection::new(&local, &listener.served(), peer);
+            let told = connection.told.clone();
+            *connection = Connection::new(&local, &listener.served(), peer, told);
         }
         request(Rc::clone(&connection), client)
     };

@@ -15,16 +15,16 @@
 //! - The process: `run` puts it together with an [`engine`] and its [`face`], behind which are
 //!   [`operate`] (what operators want) and [`view`] (what can be seen).
 //! - Which balancer holds the addresses that move: [`vrrp`].
-//! - The way of a request: [`connection`] → [`health`] (of the balancer itself) or [`transaction`],
-//!   which goes from server to server → [`respond`] (the only table from error to status) →
-//!   [`attempt`] at one server → [`request`], or a [`tunnel`], over a connection to it
-//!   ([`upstream`]). What a worker has for all of that is [`local`] to it; [`record`] says what
-//!   came of a request, [`listen`] what is served where.
+//! - The way of a request: [`connection`] → [`health`] (of the balancer itself) or
+//!   [`transaction`], which goes from server to server → [`respond`] (the only table from error
+//!   to status) → [`attempt`] at one server → [`request`], or a [`tunnel`], over a connection
+//!   to it ([`upstream`]). What a worker has for all of that is [`local`] to it; [`record`] says
+//!   what came of a request, [`listen`] what is served where.
 //! - Who may get one: [`check`] and [`liveness`] ask the servers (a node first proves itself:
 //!   [`handshake`]), [`suspect`] watches their silence. What is known is kept in the [`roster`] and
-//!   published as [`snapshot`], made from the [`config`] with its [`route`]s, its certificates
-//!   ([`tls`]) and the [`membership`]. Who finds everybody full waits in a [`queue`] for
-//!   [`server`]s, of which each has its [`capacity`].
+//!   published as [`snapshot`], made from the [`config`] with its [`route`]s, what becomes of
+//!   header [`fields`], its certificates ([`tls`]) and the [`membership`]. Who finds everybody full
+//!   waits in a [`queue`] for [`server`]s, of which each has its [`capacity`].
 //! - What is counted, [`lately`] and in all: [`stats`], [`metrics`]; [`statistics`] is the way of
 //!   pages to workers.
 //! - What is decided, purely: [`sticky`] (whose a client is), [`pick`] → [`standing`] →
@@ -38,6 +38,7 @@ pub mod connection;
 pub mod engine;
 pub mod evidence;
 pub mod face;
+pub mod fields;
 pub mod handshake;
 pub mod health;
 pub mod lately;

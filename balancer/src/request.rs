@@ -1,6 +1,6 @@
 //! One request: what was asked, by whom and where.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use cluster_config::document::balancer::{ClientTimeouts, ForwardedFor};
@@ -11,7 +11,14 @@ use relay::{
 };
 use uuid::Uuid;
 
-use crate::{listen::Frontend, local::Local, route::Question, stats::FrontendCounts};
+use crate::{
+    fields::{Known, Rewrites},
+    listen::Frontend,
+    local::Local,
+    route::Question,
+    stats::FrontendCounts,
+    tls::told::Told,
+};
 
 /// See the module.
 pub struct Request<'a> {
@@ -35,6 +42,10 @@ pub struct Request<'a> {
     pub sent_before: u64,
     /// How long its client may take.
     pub timeouts: ClientTimeouts,
+    /// What TLS told of its client.
+    pub told: Option<&'a Told>,
+    /// What becomes of its fields and its answer's.
+    pub rewrites: Option<Arc<Rewrites>>,
     /// What becomes of its X-Forwarded-For.
     pub forwarded_for: ForwardedFor,
     /// Its span, if it is sampled.
@@ -63,6 +74,20 @@ impl Request<'_> {
     #[must_use]
     pub fn question(&self) -> Question<'_> {
         Question { client: Some(self.peer.ip()), request: Some(self.view()), sni: None }
+    }
+
+    /// What fields may say of its client.
+    pub fn with_known<T>(&self, use_it: impl FnOnce(&Known<'_>) -> T) -> T {
+        self.with_id(|id| {
+            use_it(&Known {
+                client: self.client,
+                port: self.peer.port(),
+                frontend: &self.frontend.name,
+                listener: self.frontend.address(),
+                id,
+                told: self.told,
+            })
+        })
     }
 
     /// The id as text, without an allocation.

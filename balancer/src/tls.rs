@@ -7,6 +7,7 @@
 //! about.
 
 pub mod names;
+pub mod told;
 
 use std::{
     fs, io,
@@ -217,9 +218,13 @@ fn build(
             let mut roots = RootCertStore::empty();
             let read = authorities::read(pem).map_err(|error| format!("{path}: {error}"))?;
             roots.add_parsable_certificates(read);
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .build()
-                .map_err(|error| format!("{path}: {error}"))?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = if settings.client_certificates_optional {
+                verifier.allow_unauthenticated()
+            } else {
+                verifier
+            };
+            let verifier = verifier.build().map_err(|error| format!("{path}: {error}"))?;
             builder.with_client_cert_verifier(verifier)
         }
         _ => builder.with_no_client_auth(),

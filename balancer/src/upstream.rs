@@ -17,6 +17,7 @@ use crate::{
     handshake,
     local::{Local, Slot},
     server::Protocol,
+    tls::told::Told,
 };
 
 /// How long a connection that lacks a descriptor waits before it looks again.
@@ -24,8 +25,10 @@ const FOR_A_DESCRIPTOR: Duration = Duration::from_millis(20);
 
 /// The one client that a connection is for.
 #[derive(Clone, Copy, Debug)]
-pub struct Whose {
+pub struct Whose<'a> {
     pub client: SocketAddr,
+    /// What TLS told of it.
+    pub told: Option<&'a Told>,
     /// Where it came in.
     pub frontend: SocketAddr,
 }
@@ -67,7 +70,7 @@ pub async fn open(
     local: &Local,
     slot: &Slot,
     settings: &Settings,
-    whose: Option<Whose>,
+    whose: Option<Whose<'_>>,
     releases: u64,
     elsewhere: impl Fn() -> bool,
 ) -> Result<Stream, Fault> {
@@ -86,39 +89,42 @@ async fn begin(
     local: &Local,
     slot: &Slot,
     settings: &Settings,
-    whose: Option<Whose>,
+    whose: Option<Whose<'_>>,
 ) -> Result<Stream, Fault> {
     let (server, within) = (&slot.server, settings.timeouts.connect);
     let mut upstream = Stream::connect(local.worker(), server.address, within).await?;
     match (&server.protocol, settings.send_proxy) {
         (Protocol::Relay { key }, _) => {
             let challenge = match whose {
-                Some(Whose { client, frontend }) => handshake::of_client(client, frontend)?,
+                Some(Whose { client, frontend, .. }) => handshake::of_client(client, frontend)?,
                 None => handshake::of_our_own()?,
             };
             upstream.prove(&challenge, key, &server.name, within).await?;
         }
         (Protocol::Plain, Some(version)) => {
-            // Who came through a file has no address that others would understand.
-            let known = whose.filter(|it| !is_of_this_host(it.client.ip()));
-            upstream.set_preamble(header(version, known));
+            upstream.set_preamble(header(version, whose));
         }
         (Protocol::Plain, None) => {}
     }
     Ok(upstream)
 }
 
-fn header(version: SendProxy, whose: Option<Whose>) -> Bytes {
+fn header(version: SendProxy, whose: Option<Whose<'_>>) -> Bytes {
     let mut out = Vec::with_capacity(64);
-    match (version, whose) {
-        (SendProxy::V1, Some(Whose { client, frontend })) => {
-            proxy_protocol::encode_line(&mut out, &canonical(client, frontend));
-        }
+    let told = whose.and_then(|it| it.told);
+    // Who came through a file has no address that others would understand.
+    let known = whose.filter(|it| !is_of_this_host(it.client.ip()));
+    let addresses = known.map(|it| canonical(it.client, it.frontend));
+    match (version, addresses) {
+        (SendProxy::V1, Some(addresses)) => proxy_protocol::encode_line(&mut out, &addresses),
         (SendProxy::V1, None) => out.extend_from_slice(b"PROXY UNKNOWN\r\n"),
-        (SendProxy::V2, Some(Whose { client, frontend })) => {
-            proxy_protocol::encode_proxy(&mut out, &canonical(client, frontend), None);
-        }
-        (SendProxy::V2, None) => proxy_protocol::encode_local(&mut out, None),
+        (SendProxy::V2, addresses) => match (told, addresses) {
+            (Some(told), addresses) => {
+                proxy_protocol::encode_secured(&mut out, addresses.as_ref(), &told.header());
+            }
+            (None, Some(addresses)) => proxy_protocol::encode_proxy(&mut out, &addresses, None),
+            (None, None) => proxy_protocol::encode_local(&mut out, None),
+        },
     }
     out.into()
 }

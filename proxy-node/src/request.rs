@@ -1,6 +1,6 @@
 //! What a request asks of this proxy, and for whom. Pure: heads and connections in, meaning out.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use cluster_config::document::proxy::ForwardedFor;
 use dataplane::list::Networks;
@@ -249,6 +249,18 @@ fn parse_address(text: &str) -> Option<IpAddr> {
         .ok()
         .or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
         .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
+}
+
+/// Whose certificate the client has shown to a balancer. Only balancers say that here; on its way
+/// to an origin it stays behind ([`NODE_REQUEST`]).
+pub fn user(request: Request<'_>, sender: Sender) -> Cow<'_, str> {
+    match sender {
+        Sender::Client => Cow::Borrowed(""),
+        Sender::BalancerPooled | Sender::BalancerForOne => {
+            let name = request.value(Field::ShoalClientCertificate).unwrap_or_default();
+            String::from_utf8_lossy(name)
+        }
+    }
 }
 
 /// The id that a request carries, if its sender may name it.

@@ -83,6 +83,7 @@ impl Transaction {
                 client: Some(client.address),
                 method: view.method_text().into(),
                 url: view.target_text().into(),
+                user: crate::request::user(view, sender).into(),
                 ..Record::default()
             }
         } else {

@@ -48,6 +48,7 @@ impl Attempt<'_> {
             || self.backend.pool.settings.send_proxy.is_some();
         let whose = one.then(|| Whose {
             client: self.request.peer,
+            told: self.request.told,
             frontend: upstream::reached(client, self.request.frontend_address),
         });
         let (slot, settings) = (self.slot, &self.backend.pool.settings);

@@ -36,33 +36,22 @@ impl Attempt<'_> {
         if self.trace.is_some() {
             replaced = replaced.with(Field::Traceparent);
         }
-        let mut head = HeadWriter::request(
+        let rewrite = request.rewrites.as_deref().map(|it| &it.request);
+        let others = rewrite.map_or(&[][..], |it| &it.others);
+        if let Some(rewrite) = rewrite {
+            replaced = replaced.union(rewrite.drop);
+        }
+        let mut head = HeadWriter::request_without(
             out,
             request.view(),
             LineForm::AsReceived,
-            replaced,
+            (replaced, others),
             BodyFields::AsReceived,
         );
         if let Some(forwards) = request.max_forwards {
             head.number(Field::MaxForwards.name(), forwards);
         }
-        // A connection that belongs to one client says so in its PROXY header.
-        if request.method() != Method::Connect || !self.slot.server.protocol.is_relay() {
-            let said =
-                (request.forwarded_for == ForwardedFor::Append).then(|| request.view().lines());
-            let this_host = is_of_this_host(request.peer.ip());
-            let client = match (this_host, self.slot.server.protocol.is_relay()) {
-                (false, _) => request.client,
-                // As its rules name who came through a file.
-                (true, true) => "0.0.0.0",
-                // RFC 7239 §6.2.
-                (true, false) => "unknown",
-            };
-            head.forwarded_for(said, client);
-            if let Some(said) = said.filter(|_| !this_host) {
-                head.forwarded(said, request.peer.ip().to_canonical());
-            }
-        }
+        self.write_claims(&mut head);
         head.via(request.head.version(), &self.local.shared().pseudonym);
         request.with_id(|id| head.field(Field::ShoalRequestId.name(), id));
         if let Some(trace) = &self.trace {
@@ -71,7 +60,11 @@ impl Attempt<'_> {
         if let Some(protocol) = request.view().upgrade() {
             head.upgrade(protocol);
         }
-        if let Some(sticky) = hidden {
+        if let Some(rewrite) = rewrite {
+            request.with_known(|known| rewrite.write(&mut head, known));
+        }
+        let cookies = rewrite.is_none_or(|it| !it.drop.contains(Field::Cookie));
+        if let Some(sticky) = hidden.filter(|_| cookies) {
             for line in request.view().values(Field::Cookie) {
                 if let Some(rest) = sticky::without(line, &sticky.cookie) {
                     head.field(Field::Cookie.name(), &rest);
@@ -79,6 +72,36 @@ impl Attempt<'_> {
             }
         }
         head.finish();
+    }
+
+    /// Whose request it is.
+    fn write_claims(&self, head: &mut HeadWriter<'_>) {
+        let (request, relay) = (self.request, self.slot.server.protocol.is_relay());
+        if relay && let Some(subject) = request.told.and_then(|told| told.certificate.as_ref()) {
+            head.field(Field::ShoalClientCertificate.name(), subject.name().as_bytes());
+        }
+        // A connection that belongs to one client says so in its PROXY header.
+        if relay && request.method() == Method::Connect {
+            return;
+        }
+        let this_host = is_of_this_host(request.peer.ip());
+        let client = match (this_host, relay) {
+            (false, _) => request.client,
+            // As its rules name who came through a file.
+            (true, true) => "0.0.0.0",
+            // RFC 7239 §6.2.
+            (true, false) => "unknown",
+        };
+        let said = (request.forwarded_for == ForwardedFor::Append).then(|| request.view().lines());
+        if request.forwarded_for != ForwardedFor::Delete {
+            head.forwarded_for(said, client);
+        }
+        let tells = self.backend.pool.settings.forwarded;
+        if tells || said.is_some_and(|said| said.has(Field::Forwarded)) {
+            let address = (!this_host).then(|| request.peer.ip().to_canonical());
+            let scheme = if request.told.is_some() { "https" } else { "http" };
+            head.forwarded(said, address, tells.then_some(scheme));
+        }
     }
 
     /// The cookie that the client gets with the answer, so that it comes back to this server.
@@ -116,9 +139,16 @@ impl Attempt<'_> {
             true => BodyFields::AsReceived,
             false => BodyFields::Set(outgoing),
         };
-        let mut head = HeadWriter::response(out, response.view(bytes), ANSWERED, body);
+        let rewrite = self.request.rewrites.as_deref().map(|it| &it.response);
+        let others = rewrite.map_or(&[][..], |it| &it.others);
+        let drop = rewrite.map_or(ANSWERED, |it| ANSWERED.union(it.drop));
+        let mut head =
+            HeadWriter::response_without(out, response.view(bytes), (drop, others), body);
         head.via(response.version(), &self.local.shared().pseudonym);
         self.request.with_id(|id| head.field(Field::ShoalRequestId.name(), id));
+        if let Some(rewrite) = rewrite {
+            self.request.with_known(|known| rewrite.write(&mut head, known));
+        }
         if let Some((cookie, private)) = self.cookie() {
             head.field(Field::SetCookie.name(), cookie.as_bytes());
             if private {

@@ -2,7 +2,7 @@
 
 mod page;
 
-use std::{rc::Rc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use cluster_config::document::balancer::{ClientTimeouts, ForwardedFor};
 use dataplane::trace::Context;
@@ -18,6 +18,7 @@ use relay::{
 
 use super::Connection;
 use crate::{
+    fields::Rewrites,
     health,
     listen::Frontend,
     local::{Backend, Local, Routed, Table},
@@ -92,6 +93,7 @@ async fn transaction(connection: &Connection, client: &mut Stream) -> Connection
                 sni: None,
             };
             let (timeouts, routed) = (timeouts(&table, frontend), table.route(frontend, question));
+            let rewrites = table.served(frontend).and_then(|it| it.rewrites.map(Arc::clone));
             drop(table);
             let end = match routed {
                 Some(Routed::Health(backend)) => {
@@ -116,7 +118,8 @@ async fn transaction(connection: &Connection, client: &mut Stream) -> Connection
                         None
                     };
                     let read = (&*head, &bytes);
-                    let request = describe(connection, read, client, timeouts, backend.as_deref());
+                    let with = (timeouts, rewrites);
+                    let request = describe(connection, read, client, with, backend.as_deref());
                     transaction::serve(local, &request, backend, client).await
                 }
             };
@@ -143,10 +146,10 @@ fn describe<'a>(
     connection: &'a Connection,
     (head, bytes): (&'a RequestHead, &'a bytes::Bytes),
     client: &Stream,
-    timeouts: ClientTimeouts,
+    (timeouts, rewrites): (ClientTimeouts, Option<Arc<Rewrites>>),
     backend: Option<&Backend>,
 ) -> Request<'a> {
-    let Connection { local, frontend, peer, name, .. } = connection;
+    let Connection { local, frontend, peer, told, name } = connection;
     let id = local.ids().next(clock::wall());
     let trace = local.shared().tracer.as_ref().and_then(|tracer| {
         let carried = Context::carried(head.view(bytes).values(Field::Traceparent));
@@ -168,6 +171,8 @@ fn describe<'a>(
         ends_here: forwards == Some(0),
         sent_before: client.sent(),
         timeouts,
+        told: told.as_deref(),
+        rewrites,
         forwarded_for: backend
             .map_or_else(ForwardedFor::default, |it| it.pool.settings.forwarded_for),
         trace,

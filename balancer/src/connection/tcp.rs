@@ -154,13 +154,13 @@ impl Opening<'_> {
         backend: &Rc<Backend>,
         slot: &Rc<Slot>,
     ) -> Result<Stream, Unopened> {
-        let Connection { local, frontend, peer, .. } = self.connection;
+        let Connection { local, frontend, peer, told, .. } = self.connection;
         let settings = &backend.pool.settings;
         let releases = slot.server.signs.releases();
         let _owing = slot.owing(relay::clock::now());
         slot.counts().requests.up();
         let frontend = upstream::reached(client, frontend.address().ip_or_this_host());
-        let whose = Some(Whose { client: *peer, frontend });
+        let whose = Some(Whose { client: *peer, told: told.as_deref(), frontend });
         let elsewhere = || self.backend().is_some_and(|it| it.has_others(&self.tried));
         let open = || upstream::open(local, slot, settings, whose, releases, elsewhere);
         let within = settings.timeouts.connect;
@@ -210,7 +210,7 @@ impl Opening<'_> {
 
     /// Writes down that no server got it.
     fn record(&self, slot: Option<&Slot>, error: record::Error) {
-        let Connection { local, frontend, peer, name } = self.connection;
+        let Connection { local, frontend, peer, name, .. } = self.connection;
         let record = Record {
             id: self.id,
             client: name.as_str(),

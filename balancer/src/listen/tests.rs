@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use cluster_config::document::{
     Limits,
-    balancer::{ClientTimeouts, Mode, UnixFiles},
+    balancer::{ClientTimeouts, Fields, Mode, UnixFiles},
 };
 
 use super::*;
@@ -21,6 +21,8 @@ fn wanted(name: &str, bind: SocketAddr) -> Settings {
         health_path: None,
         stats: None,
         request_header_max_size: 65_536,
+        request_fields: Fields::default(),
+        response_fields: Fields::default(),
         limits: Limits::default(),
         timeouts: ClientTimeouts {
             client: Duration::ZERO,

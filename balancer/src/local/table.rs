@@ -13,6 +13,7 @@ use relay::pool::Limits;
 use super::{Backend, Slot};
 use crate::{
     config::Generation,
+    fields::Rewrites,
     listen::Frontend,
     route::{Destination, Question, Route},
     snapshot::{Pool, Snapshot},
@@ -37,6 +38,8 @@ pub struct Served<'a> {
     pub route: &'a Route,
     /// What accepts the TLS of its clients.
     pub acceptor: Option<&'a Arc<Acceptor>>,
+    /// What becomes of header fields.
+    pub rewrites: Option<&'a Arc<Rewrites>>,
 }
 
 /// A [`Destination`] on this worker.
@@ -114,7 +117,7 @@ impl Table {
     /// so far. By its name where the address is gone or was any port.
     #[must_use]
     pub fn served(&self, frontend: &Frontend) -> Option<Served<'_>> {
-        let Generation { document, routes, acceptors, .. } = &*self.snapshot.generation;
+        let Generation { document, routes, acceptors, rewrites, .. } = &*self.snapshot.generation;
         // Few: a scan is quicker than a hash.
         let there = document
             .frontends
@@ -123,7 +126,9 @@ impl Table {
         let index =
             there.or_else(|| document.frontends.iter().position(|it| it.name == frontend.name))?;
         let acceptor = acceptors.get(index).and_then(Option::as_ref);
-        Some(Served { settings: &document.frontends[index], route: &routes[index], acceptor })
+        let rewrites = rewrites.get(index).and_then(Option::as_ref);
+        let (settings, route) = (&document.frontends[index], &routes[index]);
+        Some(Served { settings, route, acceptor, rewrites })
     }
 
     /// Where a request or a connection goes. None: nothing is configured for its frontend (any

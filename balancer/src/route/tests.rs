@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use cluster_config::document::{
     DomainPattern, Limits as Shares, PortRange, Term,
-    balancer::{Acl as Written, ClientTimeouts, Frontend, HeaderTest, Mode, UnixFiles, UseBackend},
+    balancer::{
+        Acl as Written, ClientTimeouts, Fields, Frontend, HeaderTest, Mode, UnixFiles, UseBackend,
+    },
 };
 use relay::head::{Limits, RequestHead};
 
@@ -34,6 +36,8 @@ fn route(acls: &[(&str, Written)], rules: &[&[&str]], health_path: Option<&str>)
         health_path: health_path.map(str::to_owned),
         stats: None,
         request_header_max_size: 65_536,
+        request_fields: Fields::default(),
+        response_fields: Fields::default(),
         limits: Shares::default(),
         timeouts: ClientTimeouts {
             client: Duration::ZERO,

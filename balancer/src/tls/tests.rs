@@ -34,6 +34,7 @@ impl Place {
         Settings {
             certificates: (1..=count).map(pair).collect(),
             client_ca: None,
+            client_certificates_optional: false,
             min_version: TlsVersion::V1_2,
         }
     }

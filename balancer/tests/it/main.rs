@@ -4,6 +4,7 @@ mod algorithms;
 mod bounds;
 mod checks;
 mod failures;
+mod fields;
 mod frontends;
 mod outliers;
 mod panics;

@@ -2,7 +2,7 @@
 
 use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use relay::proxy_protocol::{self, Addresses};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -37,7 +37,8 @@ impl Authority {
     }
 
     fn issue(&self, name: &str) -> (CertificateDer<'static>, KeyPair, String) {
-        let params = CertificateParams::new([name.to_owned()]).expect("a name");
+        let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         (certificate.der().clone(), key, certificate.pem())
@@ -64,6 +65,18 @@ impl Authority {
 
     fn client(&self) -> ClientConfig {
         builder(rustls::DEFAULT_VERSIONS).with_root_certificates(self.roots()).with_no_client_auth()
+    }
+}
+
+impl Authority {
+    /// One with a certificate of its own.
+    fn client_of(&self, issuer: &Self, name: &str) -> ClientConfig {
+        let (certificate, key, _) = issuer.issue(name);
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        builder(rustls::DEFAULT_VERSIONS)
+            .with_root_certificates(self.roots())
+            .with_client_auth_cert(vec![certificate], key)
+            .expect("they fit")
     }
 }
 
@@ -183,14 +196,7 @@ async fn clients_show_a_certificate_where_they_have_to() {
         "client_ca": authority.path("ca.pem"),
     });
     let cluster = cluster(json!({"tls": tls})).await;
-    let with = |issuer: &Authority| {
-        let (certificate, key, _) = issuer.issue("client.test");
-        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
-        builder(rustls::DEFAULT_VERSIONS)
-            .with_root_certificates(authority.roots())
-            .with_client_auth_cert(vec![certificate], key)
-            .expect("they fit")
-    };
+    let with = |issuer: &Authority| authority.client_of(issuer, "client.test");
     let asks = async |config: ClientConfig| {
         let mut stream = connect(cluster.frontend, config, "a.test").await?;
         ask(&mut stream, "o.test").await
@@ -255,4 +261,84 @@ async fn a_load_balancer_in_front_says_who_speaks_tls() {
     assert!(ask(&mut stream, "o.test").await.expect("an answer").starts_with("HTTP/1.1 200 "));
     let arrival = cluster.arrivals().remove(0);
     assert_eq!(arrival.head.field("x-forwarded-for"), Some("192.0.2.7"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_shows_a_certificate_is_told_to_nodes_and_nobody_forges_it() {
+    let (authority, foreign) = (Authority::new(), Authority::new());
+    let tls = json!({
+        "certificates": [authority.write("a", "a.test")],
+        "client_ca": authority.path("ca.pem"), "client_certificates_optional": true,
+    });
+    let cluster = cluster(json!({"tls": tls})).await;
+    let forged = "GET http://o/ HTTP/1.1\r\nHost: o\r\nShoal-Client-Certificate: root\r\n\r\n\
+        CONNECT o:443 HTTP/1.1\r\nHost: o:443\r\nShoal-Client-Certificate: root\r\n\r\n";
+    for (config, expected) in
+        [(authority.client_of(&authority, "alice"), Some("alice")), (authority.client(), None)]
+    {
+        let before = cluster.arrivals().len();
+        let mut stream = connect(cluster.frontend, config, "a.test").await.expect("a session");
+        stream.write_all(forged.as_bytes()).await.expect("it is taken");
+        let arrived = until("both arrive", || async {
+            let arrivals = cluster.arrivals().split_off(before);
+            (arrivals.len() == 2).then_some(arrivals)
+        })
+        .await;
+        for arrival in arrived {
+            assert_eq!(arrival.head.field("shoal-client-certificate"), expected);
+        }
+    }
+    // One that is shown has to be good.
+    let config = authority.client_of(&foreign, "mallory");
+    let refused = async {
+        let mut stream = connect(cluster.frontend, config, "a.test").await?;
+        ask(&mut stream, "o.test").await
+    };
+    assert!(refused.await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_by_address_hear_in_tlvs_and_fields_what_tls_told() {
+    let authority = Authority::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    for mode in ["http", "tcp"] {
+        let tls = json!({
+            "certificates": [authority.write("a", "a.test")],
+            "client_ca": authority.path("ca.pem"), "client_certificates_optional": true,
+        });
+        let named = |part: &str, name: &str| json!({"name": name, "value": [part]});
+        let set = [named("client_subject", "X-Subject"), named("tls_version", "X-Version")];
+        let fields = if mode == "http" { json!(set) } else { json!([]) };
+        let cluster = Cluster::with(
+            0,
+            json!({
+                "mode": mode, "send_proxy": "v2", "discover": null,
+                "check": {"enabled": false, "inter": "1s", "timeout": "2s", "rise": 2, "fall": 3},
+                "servers": [{"name": "s", "host": "127.0.0.1", "port": port, "weight": 1,
+                    "backup": false}],
+                "frontend": {"mode": mode, "tls": tls, "health_path": null,
+                    "request_fields": {"set": fields, "add": [], "remove": []}},
+            }),
+        )
+        .await;
+        let config = authority.client_of(&authority, "alice");
+        let mut stream = connect(cluster.frontend, config, "a.test").await.expect("a session");
+        stream.write_all(b"GET http://o/ HTTP/1.1\r\nHost: o\r\n\r\n").await.expect("taken");
+        let (mut server, _) = listener.accept().await.expect("a connection");
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"\r\n\r\n") || heard.len() < 40 {
+            assert_ne!(server.read_buf(&mut heard).await.expect("bytes"), 0);
+        }
+        let (header, length) = proxy_protocol::parse(&heard).expect("a header").expect("whole");
+        assert!(header.addresses.is_some());
+        let tlvs = b"\x02\0\x06a.test\x20\0\x17\x07\0\0\0\0\x21\0\x07TLSv1.3\x22\0\x05alice";
+        assert!(heard[..length].ends_with(tlvs), "{:?}", &heard[..length]);
+        let request = String::from_utf8_lossy(&heard[length..]).into_owned();
+        assert_eq!(
+            request.contains("\r\nX-Subject: CN=alice\r\nX-Version: TLSv1.3\r\n"),
+            mode == "http"
+        );
+        assert!(!request.contains("Shoal-Client-Certificate"), "for nodes alone: {request}");
+    }
 }

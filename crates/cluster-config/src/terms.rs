@@ -4,10 +4,12 @@
 mod network;
 mod retry;
 mod time;
+mod value;
 
 pub use network::{canonical_network, parse_interface_address, parse_network};
 pub use retry::parse_retry_on;
 pub use time::parse_time;
+pub use value::parse_field_value;
 
 use crate::document::{DomainPattern, PortRange, balancer::Bind, log::LogAddress};
 use crate::units::Invalid;

@@ -77,11 +77,12 @@ pub enum Field {
     CdnCacheControl,
     Priority,
     Traceparent,
+    ShoalClientCertificate,
 }
 
 impl Field {
     /// All of them, [`Field::Other`] first, in the order of their discriminants.
-    pub const ALL: [Field; 62] = [
+    pub const ALL: [Field; 63] = [
         Self::Other,
         Self::Host,
         Self::ContentLength,
@@ -144,6 +145,7 @@ impl Field {
         Self::CdnCacheControl,
         Self::Priority,
         Self::Traceparent,
+        Self::ShoalClientCertificate,
     ];
 
     /// The name in its usual spelling; empty for [`Field::Other`].
@@ -211,6 +213,7 @@ impl Field {
             Self::CdnCacheControl => "CDN-Cache-Control",
             Self::Priority => "Priority",
             Self::Traceparent => "traceparent",
+            Self::ShoalClientCertificate => "Shoal-Client-Certificate",
         }
     }
 
@@ -295,6 +298,9 @@ impl Field {
             (19, b'i') => among(name, &[(b"if-unmodified-since", Self::IfUnmodifiedSince)]),
             (19, b'p') => among(name, &[(b"proxy-authorization", Self::ProxyAuthorization)]),
             (20, b's') => among(name, &[(b"surrogate-capability", Self::SurrogateCapability)]),
+            (24, b's') => {
+                among(name, &[(b"shoal-client-certificate", Self::ShoalClientCertificate)])
+            }
             (25, b'p') => {
                 among(name, &[(b"proxy-authentication-info", Self::ProxyAuthenticationInfo)])
             }

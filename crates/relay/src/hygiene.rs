@@ -1,4 +1,5 @@
-//! Which fields stay behind at each hop: RFC 9110 §7.6.1 and what is between our own hops, as sets.
+//! Which fields stay behind at each hop: RFC 9110 §7.6.1 and what is between our own hops, as
+//! sets.
 //!
 //! What a peer nominates in Connection is marked on each line when the head is parsed
 //! ([`crate::head::HeaderLine::nominated`]); the sets here name what goes whether nominated or not.
@@ -26,7 +27,8 @@ pub const PROXY_CREDENTIALS: FieldSet = FieldSet::of(&[
 ]);
 
 /// What only our own hops may say; stripped on every way in from somebody who is not one of them.
-pub const OURS: FieldSet = FieldSet::of(&[Field::ShoalRequestId, Field::ShoalOriginTime]);
+pub const OURS: FieldSet =
+    FieldSet::of(&[Field::ShoalRequestId, Field::ShoalOriginTime, Field::ShoalClientCertificate]);
 
 /// What a client can claim of whom it speaks for: the writer puts what we know in the place of
 /// whatever came ([`crate::rewrite::HeadWriter::forwarded_for`],
@@ -68,6 +70,7 @@ pub const NEVER_NOMINATED: FieldSet = FieldSet::of(&[
     Field::WwwAuthenticate,
     Field::ShoalRequestId,
     Field::ShoalOriginTime,
+    Field::ShoalClientCertificate,
     Field::ProxyStatus,
     Field::CacheStatus,
     Field::CacheControl,

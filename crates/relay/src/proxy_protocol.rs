@@ -231,6 +231,61 @@ pub fn encode_proxy(out: &mut Vec<u8>, addresses: &Addresses, nonce: Option<&Non
     push_nonce(out, nonce);
 }
 
+/// What TLS told of a client.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tls<'a> {
+    /// The name that it asked for.
+    pub authority: Option<&'a str>,
+    /// As OpenSSL writes it: `TLSv1.3`.
+    pub version: &'a str,
+    /// It has shown a certificate that was verified.
+    pub verified: bool,
+    /// The common name in that one's subject.
+    pub common_name: Option<&'a str>,
+}
+
+/// PP2_TYPE_AUTHORITY, PP2_TYPE_SSL, PP2_SUBTYPE_SSL_VERSION, PP2_SUBTYPE_SSL_CN.
+const AUTHORITY: u8 = 0x02;
+const SSL: u8 = 0x20;
+const SSL_VERSION: u8 = 0x21;
+const SSL_CN: u8 = 0x22;
+/// PP2_CLIENT_SSL; PP2_CLIENT_CERT_CONN and PP2_CLIENT_CERT_SESS.
+const CLIENT_SSL: u8 = 0x01;
+const CLIENT_CERTIFICATE: u8 = 0x02 | 0x04;
+/// Longer texts are left out: a name that is cut is another's.
+const LONGEST_TEXT: usize = 255;
+
+/// Appends a version 2 header for a client's connection with TLVs of what TLS told of it. None: the
+/// client has no address.
+pub fn encode_secured(out: &mut Vec<u8>, addresses: Option<&Addresses>, tls: &Tls<'_>) {
+    let from = out.len();
+    match addresses {
+        Some(addresses) => encode_proxy(out, addresses, None),
+        None => begin(out, 0x21, 0x00, 0, None),
+    }
+    let short = |text: &&str| text.len() <= LONGEST_TEXT;
+    if let Some(name) = tls.authority.filter(short) {
+        push_tlv(out, AUTHORITY, name.as_bytes());
+    }
+    let mut ssl = vec![CLIENT_SSL | if tls.verified { CLIENT_CERTIFICATE } else { 0 }];
+    // Zero: it was verified.
+    ssl.extend_from_slice(&u32::from(!tls.verified).to_be_bytes());
+    push_tlv(&mut ssl, SSL_VERSION, tls.version.as_bytes());
+    if let Some(name) = tls.common_name.filter(short) {
+        push_tlv(&mut ssl, SSL_CN, name.as_bytes());
+    }
+    push_tlv(out, SSL, &ssl);
+    // Two texts and addresses are far below 64 KiB.
+    let length = u16::try_from(out.len() - from - 16).unwrap_or(u16::MAX);
+    out[from + 14..from + 16].copy_from_slice(&length.to_be_bytes());
+}
+
+fn push_tlv(out: &mut Vec<u8>, kind: u8, value: &[u8]) {
+    out.push(kind);
+    out.extend_from_slice(&u16::try_from(value.len()).unwrap_or(u16::MAX).to_be_bytes());
+    out.extend_from_slice(value);
+}
+
 /// Appends a line of version 1 for a client's connection.
 pub fn encode_line(out: &mut Vec<u8>, addresses: &Addresses) {
     let Addresses { source, destination } = addresses;

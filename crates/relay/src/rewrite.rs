@@ -82,6 +82,18 @@ impl<'o> HeadWriter<'o> {
         drop: FieldSet,
         body: BodyFields,
     ) -> Self {
+        Self::request_without(out, request, form, (drop, &[]), body)
+    }
+
+    /// As [`request`](Self::request), without fields of further names, which no [`Field`] is
+    /// called.
+    pub fn request_without(
+        out: &'o mut Vec<u8>,
+        request: Request<'_>,
+        form: LineForm,
+        (drop, others): (FieldSet, &[Box<[u8]>]),
+        body: BodyFields,
+    ) -> Self {
         out.reserve(request.bytes().len() + 256);
         out.extend_from_slice(request.method_text().as_bytes());
         out.push(b' ');
@@ -102,7 +114,7 @@ impl<'o> HeadWriter<'o> {
         if !request.lines().has(Field::Host) {
             writer.field("Host", host.unwrap_or_default());
         }
-        writer.copy(request.lines(), drop, host, framing);
+        writer.copy(request.lines(), (drop, others), host, framing);
         writer
     }
 
@@ -112,6 +124,17 @@ impl<'o> HeadWriter<'o> {
         out: &'o mut Vec<u8>,
         response: Response<'_>,
         drop: FieldSet,
+        body: BodyFields,
+    ) -> Self {
+        Self::response_without(out, response, (drop, &[]), body)
+    }
+
+    /// As [`response`](Self::response), without fields of further names, which no [`Field`] is
+    /// called.
+    pub fn response_without(
+        out: &'o mut Vec<u8>,
+        response: Response<'_>,
+        (drop, others): (FieldSet, &[Box<[u8]>]),
         body: BodyFields,
     ) -> Self {
         out.reserve(response.bytes().len() + 256);
@@ -128,7 +151,7 @@ impl<'o> HeadWriter<'o> {
             BodyFields::Set(framing) => framing,
         };
         let mut writer = Self { out };
-        writer.copy(response.lines(), drop, None, framing);
+        writer.copy(response.lines(), (drop, others), None, framing);
         writer
     }
 
@@ -226,23 +249,34 @@ impl<'o> HeadWriter<'o> {
         self.field("Upgrade", protocol);
     }
 
-    /// Adds Forwarded (RFC 7239), which must be in the set of dropped fields: what `believed`
-    /// already lists with `client` behind it, as one line. Where nothing is listed there is nothing
-    /// to add to: X-Forwarded-For says it already.
-    pub fn forwarded(&mut self, believed: Lines<'_>, client: IpAddr) {
-        if !believed.has(Field::Forwarded) {
-            return;
-        }
+    /// Adds Forwarded (RFC 7239), which must be in the set of dropped fields: `client` alone, or
+    /// behind what `believed` already lists, as one line. None: a client that has no address.
+    pub fn forwarded(
+        &mut self,
+        believed: Option<Lines<'_>>,
+        client: Option<IpAddr>,
+        proto: Option<&str>,
+    ) {
         self.out.extend_from_slice(b"Forwarded: ");
-        for value in believed.all(Field::Forwarded).filter(|value| !value.is_empty()) {
+        for value in believed
+            .iter()
+            .flat_map(|lines| lines.all(Field::Forwarded))
+            .filter(|value| !value.is_empty())
+        {
             self.out.extend_from_slice(value);
             self.out.extend_from_slice(b", ");
         }
         let element = match client {
-            IpAddr::V4(address) => format!("for={address}\r\n"),
-            IpAddr::V6(address) => format!("for=\"[{address}]\"\r\n"),
+            Some(IpAddr::V4(address)) => format!("for={address}"),
+            Some(IpAddr::V6(address)) => format!("for=\"[{address}]\""),
+            None => "for=unknown".to_owned(),
         };
         self.out.extend_from_slice(element.as_bytes());
+        if let Some(proto) = proto {
+            self.out.extend_from_slice(b";proto=");
+            self.out.extend_from_slice(proto.as_bytes());
+        }
+        self.out.extend_from_slice(b"\r\n");
     }
 
     /// Adds Connection, if there is something to say.

@@ -3,9 +3,20 @@
 
 use std::io;
 
-pub use rustls::pki_types::ServerName;
+pub use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{AlertDescription, CertificateError, InvalidMessage};
-pub use rustls::{ClientConfig, ServerConfig};
+pub use rustls::{ClientConfig, ProtocolVersion, ServerConfig};
+
+/// What a client's handshake told.
+#[derive(Debug, Clone, Copy)]
+pub struct Session<'a> {
+    /// The name that it asked for.
+    pub name: Option<&'a str>,
+    /// Which version is spoken.
+    pub version: Option<ProtocolVersion>,
+    /// The certificate that it has shown, which was verified.
+    pub certificate: Option<&'a CertificateDer<'a>>,
+}
 
 /// Why no TLS session came to be, or why one ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -33,7 +33,8 @@ impl search::Record for Record {
             bytes: columns.next()?.parse().ok()?,
             method: text(columns.next()?),
             url: text(columns.next().map(|url| &url[..url.floor_char_boundary(RECORD_URL)])?),
-            hierarchy: columns.nth(1).and_then(Hierarchy::parse)?,
+            user: text(columns.next()?),
+            hierarchy: columns.next().and_then(Hierarchy::parse)?,
             media_type: text(columns.next()?),
             id: columns.next().map_or(Some(Uuid::nil()), |id| Uuid::try_parse(id).ok())?,
         };
@@ -114,6 +115,7 @@ mod tests {
                     bytes: 1234,
                     method: "GET".into(),
                     url: "http://example.com/a?b=c".into(),
+                    user: "alice".into(),
                     hierarchy,
                     media_type: "text/html".into(),
                 };

@@ -139,6 +139,8 @@ pub struct Record {
     pub method: Box<str>,
     /// The target as sent; empty: none could be read.
     pub url: Box<str>,
+    /// Whose certificate the client has shown to a balancer; empty: nobody's.
+    pub user: Box<str>,
     /// Where the answer came from.
     pub hierarchy: Hierarchy,
     /// Content-Type of the response; empty: none.
@@ -205,7 +207,9 @@ impl Record {
         column(line, &self.method);
         line.push(b' ');
         column(line, &self.url);
-        line.extend_from_slice(b" - ");
+        line.push(b' ');
+        column(line, &self.user);
+        line.push(b' ');
         match self.hierarchy {
             Hierarchy::None => line.extend_from_slice(b"HIER_NONE/-"),
             // Writing to a Vec cannot fail.

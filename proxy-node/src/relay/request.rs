@@ -64,7 +64,9 @@ pub fn write_request(
         Forwarded::Set(address) => head.forwarded_for(None, &address.to_string()),
         Forwarded::Append(address) => {
             head.forwarded_for(Some(view.lines()), &address.to_string());
-            head.forwarded(view.lines(), address);
+            if view.lines().has(Field::Forwarded) {
+                head.forwarded(Some(view.lines()), Some(address), None);
+            }
         }
     }
     if let Some(hops) = hops {

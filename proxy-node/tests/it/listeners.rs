@@ -402,3 +402,25 @@ fn a_drain_closes_in_band_and_leaves_pooled_connections_to_their_owner() {
     drop(pooled);
     assert_eq!(drained.join().unwrap().aborted, 0);
 }
+
+#[test]
+fn whose_certificate_it_was_only_balancers_say() {
+    let proxy = Proxy::start();
+    let origin = echo_origin();
+    let request = format!(
+        "GET {} HTTP/1.1\r\nHost: x\r\nShoal-Client-Certificate: alice b\r\n\r\n",
+        origin.url("/")
+    );
+    let mut balancer = proved(proxy.relay, &Challenge::local(&[1; 32]));
+    let mut client = enter(proxy.address, b"");
+    for (stream, user) in [(&mut balancer, "alice%20b"), (&mut client, "-")] {
+        stream.write_all(request.as_bytes()).unwrap();
+        let reply = read_reply(stream, "GET");
+        assert!(!reply.text().contains("alice"), "no origin hears of it: {}", reply.text());
+        let written = until("its record", || {
+            let lines = proxy.log_lines(1);
+            lines.into_iter().find(|it| it.split_ascii_whitespace().nth(7) == Some(user))
+        });
+        assert!(written.contains("TCP_MISS/200"), "{written}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Section `balancer` into the document of a balancer.
 
 mod backend;
+mod fields;
 mod frontend;
 mod outliers;
 mod retry;

@@ -3,6 +3,7 @@
 mod backend;
 mod bind;
 mod earlier;
+mod fields;
 mod frontend;
 mod health;
 mod outliers;
@@ -21,6 +22,7 @@ use serde_json::Value;
 
 pub use backend::{Backend, Balance, CircuitBreaker, ForwardedFor, SendProxy, Timeouts};
 pub use bind::{Bind, UnixFiles};
+pub use fields::{Field, Fields, Part};
 pub use frontend::{ClientTimeouts, Frontend, StatsPage};
 pub use health::{AgentCheck, Failure, HttpCheck, OwnCheck, Passive, Suspicion};
 pub use outliers::OutlierEjection;

@@ -1,6 +1,7 @@
 //! Section `balancer`.
 
 mod backend;
+mod fields;
 mod frontend;
 mod health;
 mod outliers;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use super::notation::{Duration, Percent};
 
 pub use backend::{Backend, BackendTimeouts, Balance, CircuitBreaker, ForwardedFor};
+pub use fields::Fields;
 pub use frontend::{Frontend, FrontendTimeouts};
 pub use health::{AgentCheck, Check, Failure, HttpCheck, Passive, Suspicion};
 pub use outliers::OutlierEjection;
@@ -26,7 +28,7 @@ pub use retry::{Hedge, Retry};
 pub use routing::{Acl, HeaderTest, Mode, ProxyProtocol, SendProxy, UseBackend};
 pub use servers::{Backup, Discoverable, Locality, Server, Servers};
 pub use sticky::{CookieValue, Sticky};
-pub use tls::{Certificate, Tls, TlsVersion};
+pub use tls::{Certificate, ClientCertificates, Tls, TlsVersion};
 pub use vrrp::{Track, Vrrp};
 
 /// What every balancer does.

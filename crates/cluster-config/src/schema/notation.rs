@@ -83,8 +83,8 @@ macro_rules! notations {
 }
 
 /// Notations that may be written as a bare number too.
-const INTEGERS_TOO: [&str; 4] =
-    ["shoal-ports", "shoal-status", "shoal-retry-on", "shoal-file-mode"];
+const INTEGERS_TOO: [&str; 5] =
+    ["shoal-ports", "shoal-status", "shoal-retry-on", "shoal-file-mode", "shoal-field-value"];
 /// Notations in which a bare number would be read as text that nobody meant. The others say
 /// themselves what a number lacks.
 const NEVER_NUMBERS: [&str; 4] = ["shoal-regex", "shoal-domain", "shoal-method", "shoal-url-path"];
@@ -150,6 +150,10 @@ notations! {
     Method(String) = "shoal-method", parse_method, like "GET", "CONNECT";
     /// `X-User`.
     FieldName(String) = "shoal-field-name", parse_field_name, like "X-User", "User-Agent";
+    /// The value of a header field, with placeholders.
+    FieldValue(Vec<crate::document::balancer::Part>) = "shoal-field-value",
+        terms::parse_field_value,
+        like "%{client}", "max-age=31536000", "%{frontend}/%{sni}";
     /// `/health`.
     UrlPath(String) = "shoal-url-path", parse_url_path, like "/", "/health";
     /// An egress destination.

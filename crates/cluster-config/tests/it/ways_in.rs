@@ -2,7 +2,10 @@
 
 use cluster::Service;
 use cluster_config::{
-    BalancerDocument, Bundle, bundle::sample, document::balancer::Mode, example_bundle, render,
+    BalancerDocument, Bundle,
+    bundle::sample,
+    document::balancer::{Mode, Part},
+    example_bundle, render,
 };
 
 /// A bundle whose section `balancer` is this.
@@ -230,3 +233,58 @@ fn what_is_no_place_to_listen_is_named() {
 }
 
 const NODES: &str = "  backends: [{name: nodes, servers: {service: proxy-node}}]\n";
+
+#[test]
+fn fields_are_said_by_name_and_value() {
+    let frontend = |said: &str| {
+        let frontend = format!("{{name: f, bind: \":1\", backend: nodes, {said}}}");
+        document(&format!("  frontends: [{frontend}]\n{NODES}")).frontends.remove(0)
+    };
+    // What the reference's nginx says of its upstreams.
+    let nginx = frontend("request_fields: {set: {X-Real-IP: \"%{client}\"}, remove: [X-Debug]}");
+    let fields = &nginx.request_fields;
+    assert_eq!(
+        (&*fields.set[0].name, &fields.set[0].value[..]),
+        ("X-Real-IP", &[Part::Client][..])
+    );
+    assert_eq!(fields.remove, ["x-debug"]);
+    assert!(nginx.response_fields.is_empty());
+    let number = frontend("response_fields: {add: {X-Level: 7}}");
+    assert_eq!(number.response_fields.add[0].value, [Part::Text("7".to_owned())]);
+    let optional = frontend(
+        "tls: {certificates: [{certificate: \"file:/a\", key: \"file:/b\"}], \
+         client_ca: \"file:/c\", client_certificates: optional}",
+    );
+    assert!(optional.tls.expect("TLS").client_certificates_optional);
+}
+
+#[test]
+fn fields_that_are_not_for_a_bundle_to_say_are_refused() {
+    for (said, problem) in [
+        ("request_fields: {set: {Host: x}}", "where a message goes or ends"),
+        ("request_fields: {remove: [content-LENGTH]}", "where a message goes or ends"),
+        ("response_fields: {add: {Transfer-Encoding: x}}", "where a message goes or ends"),
+        ("request_fields: {add: {Connection: x}}", "meant for one connection"),
+        ("request_fields: {set: {X-Forwarded-For: x}}", "say forwarded_for"),
+        ("request_fields: {remove: [Proxy-Authorization]}", "between clients and the proxy"),
+        ("request_fields: {set: {Shoal-Client-Certificate: x}}", "for the cluster itself"),
+        ("request_fields: {set: {\"X Y\": x}}", "is not the name of a header field"),
+        ("request_fields: {set: {X: \"%{cilent}\"}}", "did you mean `%{client}`?"),
+        ("request_fields: {set: {X: \"a\\r\\nB: c\"}}", "no control characters"),
+        ("request_fields: {set: {X-A: x}, remove: [x-a]}", "something else is said of `x-a`"),
+        ("mode: tcp, request_fields: {remove: [X-A]}", "reads no messages"),
+        (
+            "tls: {certificates: [{certificate: \"file:/a\", key: \"file:/b\"}], \
+             client_certificates: optional}",
+            "nobody says which certificates are good",
+        ),
+    ] {
+        let frontend = format!("{{name: f, bind: \":1\", backend: nodes, {said}}}");
+        let (_, problems) = bundle(&format!("  frontends: [{frontend}]\n{NODES}"));
+        assert!(problems.iter().any(|it| it.contains(problem)), "{said}: {problems:?}");
+    }
+    let silent = NODES.replace("}]", ", forwarded_for: delete}]");
+    let frontend = "  frontends: [{name: f, bind: \":1\", backend: nodes}]\n";
+    let (_, problems) = bundle(&format!("{frontend}{silent}"));
+    assert!(problems.iter().any(|it| it.contains("whose requests they judge")), "{problems:?}");
+}

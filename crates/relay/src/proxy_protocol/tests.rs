@@ -169,3 +169,37 @@ proptest! {
         }
     }
 }
+
+/// The bytes as proxy-protocol.txt lays them out (§2.2.1, §2.2.6).
+#[test]
+fn what_tls_told_is_in_tlvs() {
+    let addresses = Addresses {
+        source: "192.0.2.1:1000".parse().unwrap(),
+        destination: "192.0.2.9:443".parse().unwrap(),
+    };
+    let tls = Tls {
+        authority: Some("proxy.example"),
+        version: "TLSv1.3",
+        verified: true,
+        common_name: Some("alice"),
+    };
+    let mut out = b"before".to_vec();
+    encode_secured(&mut out, Some(&addresses), &tls);
+    let header = &out[6..];
+    let mut expected = b"\r\n\r\n\0\r\nQUIT\n\x21\x11".to_vec();
+    let tail = b"\x02\x00\x0dproxy.example\x20\x00\x17\x07\0\0\0\0\x21\0\x07TLSv1.3\x22\0\x05alice";
+    expected.extend_from_slice(&(12 + tail.len() as u16).to_be_bytes());
+    expected.extend_from_slice(&[192, 0, 2, 1, 192, 0, 2, 9, 3, 232, 1, 187]);
+    expected.extend_from_slice(tail);
+    assert_eq!(header, expected);
+    let (read, length) = parse(header).unwrap().unwrap();
+    assert_eq!((read.addresses, length), (Some(addresses), header.len()));
+
+    let long = "x".repeat(256);
+    let nobody = Tls { common_name: Some(&long), verified: false, authority: None, ..tls };
+    let mut out = Vec::new();
+    encode_secured(&mut out, None, &nobody);
+    assert_eq!(out[12..], *b"\x21\x00\0\x12\x20\0\x0f\x01\0\0\0\x01\x21\0\x07TLSv1.3");
+    let (read, _) = parse(&out).unwrap().unwrap();
+    assert_eq!((read.command, read.addresses), (Command::Proxy, None));
+}

@@ -11,7 +11,7 @@ impl HeadWriter<'_> {
     pub(super) fn copy(
         &mut self,
         lines: Lines<'_>,
-        drop: FieldSet,
+        (drop, others): (FieldSet, &[Box<[u8]>]),
         host: Option<&[u8]>,
         framing: BodyFraming,
     ) {
@@ -21,6 +21,7 @@ impl HeadWriter<'_> {
         let (mut from, mut to) = (0, 0);
         for line in lines.iter() {
             let fate = match line.field {
+                Field::Other if is_among(others, line.name) => Fate::Drop,
                 Field::Other => Fate::Keep,
                 Field::Host => host.map_or(Fate::Keep, |host| {
                     if host == line.value { Fate::Keep } else { Fate::Host(host) }
@@ -57,6 +58,12 @@ impl HeadWriter<'_> {
             self.framing(framing);
         }
     }
+}
+
+/// Whether a name is among these, whatever its case. Nearly always there are none.
+#[inline]
+fn is_among(names: &[Box<[u8]>], name: &[u8]) -> bool {
+    !names.is_empty() && names.iter().any(|it| it.eq_ignore_ascii_case(name))
 }
 
 /// What becomes of one line.

@@ -11,7 +11,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use super::Stream;
 use super::transport::Io;
 use crate::fault::Fault;
-use crate::tls::{ClientConfig, Error, ServerConfig, ServerName};
+use crate::tls::{ClientConfig, Error, ServerConfig, ServerName, Session};
 use crate::wheel::Kind;
 
 /// Bytes that a session has of a client whose handshake has not ended, about.
@@ -64,6 +64,18 @@ impl Stream {
         let stream = self.shake_hands(begin, Kind::Head, deadline).await?;
         stream.release();
         Ok(stream)
+    }
+
+    /// What the TLS handshake with a client told; none where the connection is no such one.
+    pub fn session(&self) -> Option<Session<'_>> {
+        let Io::Tls(tls) = &self.0.io else { return None };
+        let TlsStream::Server(tls) = &**tls else { return None };
+        let session = tls.get_ref().1;
+        Some(Session {
+            name: session.server_name(),
+            version: session.protocol_version(),
+            certificate: session.peer_certificates().and_then(|chain| chain.first()),
+        })
     }
 
     async fn shake_hands<F>(

@@ -111,6 +111,14 @@ pub(super) fn compile(
             .unwrap_or_default(),
         maxconn: servers.maxconn,
     });
+    let silent = matches!(written.forwarded_for, schema::ForwardedFor::Delete);
+    if silent && discover.is_some() {
+        context.error(
+            &format!("{path}/forwarded_for"),
+            "nodes have to be told whose requests they judge",
+            "write replace or append, or servers by address",
+        );
+    }
     let balance = balance(context, written.balance, written.hash_header, path);
     document::Backend {
         name: written.name.value,
@@ -132,6 +140,7 @@ pub(super) fn compile(
         retry: retry::compile(context, written.retry, path),
         circuit_breaker: written.circuit_breaker.into(),
         forwarded_for: written.forwarded_for.into(),
+        forwarded: written.forwarded,
         replies: Replies {
             max_size: heads::size(
                 context,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     super::{Bound, Context, heads},
-    routing,
+    fields, routing,
 };
 use crate::{
     document::balancer as document,
@@ -37,6 +37,31 @@ pub(super) fn compile(
             &format!("{path}/stats"),
             "a frontend of mode tcp reads no requests, and answers none",
             "give the page a frontend of its own; it is on the admin port in any case",
+        );
+    }
+    let fields = |context: &mut Context, written: schema::Fields, what: &str| {
+        let path = format!("{path}/{what}");
+        let fields = fields::compile(context, written, &path);
+        if tcp && !fields.is_empty() {
+            context.error(
+                &path,
+                "a frontend of mode tcp reads no messages, and changes none",
+                "remove it, or write mode: http",
+            );
+        }
+        fields
+    };
+    let request_fields = fields(context, written.request_fields, "request_fields");
+    let response_fields = fields(context, written.response_fields, "response_fields");
+    let tls = written.tls;
+    if let Some(tls) = &tls
+        && tls.client_certificates.is_some()
+        && tls.client_ca.is_none()
+    {
+        context.error(
+            &format!("{path}/tls/client_certificates"),
+            "nobody says which certificates are good",
+            "name the file of their authorities: client_ca: file:/etc/shoal/clients.pem",
         );
     }
     let backend = written.backend.value;
@@ -86,12 +111,14 @@ pub(super) fn compile(
         mode,
         proxy_protocol_unix: downstreams.iter().any(|it| it.value.is_none()),
         proxy_protocol: downstreams.iter().filter_map(|it| it.value).collect(),
-        tls: written.tls.map(Into::into),
+        tls: tls.map(Into::into),
         use_backend,
         backend,
         health_path,
         stats,
         request_header_max_size,
+        request_fields,
+        response_fields,
         limits: written.limits.into(),
         timeouts: written.timeouts.into(),
     }

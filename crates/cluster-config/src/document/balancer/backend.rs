@@ -64,6 +64,9 @@ pub struct Backend {
     /// What becomes of a client's X-Forwarded-For.
     #[serde(default)]
     pub forwarded_for: ForwardedFor,
+    /// Forwarded says who the client is, too.
+    #[serde(default)]
+    pub forwarded: bool,
     /// Heads of what servers with an address answer. Proxy-nodes are read as they write: strictly,
     /// whatever the size.
     #[serde(default)]
@@ -149,7 +152,7 @@ pub enum SendProxy {
     V2,
 }
 
-/// What becomes of a client's X-Forwarded-For; the client's own address stands last in both cases.
+/// What becomes of a client's X-Forwarded-For.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ForwardedFor {
@@ -158,6 +161,8 @@ pub enum ForwardedFor {
     Replace,
     /// The client's address follows it.
     Append,
+    /// Neither is sent.
+    Delete,
 }
 
 /// Bounds of a backend as a whole, over all workers of a balancer.

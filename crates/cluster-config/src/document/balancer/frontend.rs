@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{Limits, heads},
-    Bind, Mode, Tls, UnixFiles, UseBackend,
+    Bind, Fields, Mode, Tls, UnixFiles, UseBackend,
     bind::binds,
 };
 use crate::units;
@@ -51,6 +51,12 @@ pub struct Frontend {
     /// Bytes of a request's head; a larger one is refused.
     #[serde(default = "heads::usual")]
     pub request_header_max_size: u64,
+    /// What becomes of the fields of requests.
+    #[serde(default)]
+    pub request_fields: Fields,
+    /// And of what servers answer.
+    #[serde(default)]
+    pub response_fields: Fields,
     /// What one client may have.
     #[serde(default)]
     pub limits: Limits,

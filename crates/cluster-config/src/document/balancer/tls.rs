@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 pub struct Tls {
     /// The first is shown to clients that name nobody, or nobody who is known.
     pub certificates: Vec<Certificate>,
-    /// Clients have to show a certificate of one of the authorities in this file.
+    /// Clients show a certificate of one of the authorities in this file.
     #[serde(default)]
     pub client_ca: Option<String>,
+    /// Who shows none is served as well.
+    #[serde(default)]
+    pub client_certificates_optional: bool,
     /// Older versions are refused.
     #[serde(default)]
     pub min_version: TlsVersion,

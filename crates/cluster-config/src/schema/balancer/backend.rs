@@ -77,9 +77,13 @@ pub struct Backend {
     /// Bounds of the backend as a whole.
     #[serde(default)]
     pub circuit_breaker: CircuitBreaker,
-    /// What servers are told in X-Forwarded-For about a client that sends one itself.
+    /// What servers are told in X-Forwarded-For, about a client that sends one itself above all.
     #[serde(default)]
     pub forwarded_for: ForwardedFor,
+    /// Servers are told in Forwarded (RFC 7239), too: `for` and `proto`, behind what the client
+    /// said where `forwarded_for` appends.
+    #[serde(default)]
+    pub forwarded: bool,
     /// Bytes of the head of an answer of a server by address; a larger one is refused (502). 4KiB
     /// to 96KiB.
     #[serde(default = "usual_head")]
@@ -132,8 +136,7 @@ pub enum Balance {
     HeaderHash,
 }
 
-/// What servers are told in X-Forwarded-For about a client that sends one itself; who the client is
-/// stands last in both cases.
+/// What servers are told in X-Forwarded-For.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ForwardedFor {
@@ -142,6 +145,8 @@ pub enum ForwardedFor {
     Replace,
     /// What the client said, and its address.
     Append,
+    /// Neither. For servers by address alone: nodes have to know whose requests they judge.
+    Delete,
 }
 
 /// Bounds of a backend as a whole, counted over all workers of one balancer.
@@ -239,6 +244,7 @@ impl From<ForwardedFor> for document::ForwardedFor {
         match written {
             ForwardedFor::Replace => Self::Replace,
             ForwardedFor::Append => Self::Append,
+            ForwardedFor::Delete => Self::Delete,
         }
     }
 }

@@ -10,6 +10,7 @@ use super::{
         proxy::{OneOrMany, usual_head},
     },
     duration,
+    fields::Fields,
     routing::{Mode, ProxyProtocol, UseBackend},
     tls::Tls,
 };
@@ -54,6 +55,12 @@ pub struct Frontend {
     /// Bytes of a request's head; a larger one is refused (431). 4KiB to 96KiB.
     #[serde(default = "usual_head")]
     pub request_header_max_size: Size,
+    /// Header fields of requests, before servers see them; rules have seen them as they came.
+    #[serde(default)]
+    pub request_fields: Fields,
+    /// Header fields of what servers answer; the balancer's own answers stay as they are.
+    #[serde(default)]
+    pub response_fields: Fields,
     /// What one client may have.
     #[serde(default)]
     pub limits: Limits,

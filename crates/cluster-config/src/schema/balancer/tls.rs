@@ -16,9 +16,13 @@ pub struct Tls {
     /// ones in force, and is complained about.
     #[schemars(length(min = 1))]
     pub certificates: Vec<Certificate>,
-    /// Clients have to show a certificate of one of the authorities in this file.
+    /// The authorities of clients' certificates.
     #[serde(default)]
     pub client_ca: Option<HostFile>,
+    /// Whether clients have to show a certificate; `required` where `client_ca` is named. One that
+    /// is shown has to be good in any case.
+    #[serde(default)]
+    pub client_certificates: Option<ClientCertificates>,
     /// Older versions are refused.
     #[serde(default)]
     pub min_version: TlsVersion,
@@ -32,6 +36,16 @@ pub struct Certificate {
     pub certificate: HostFile,
     /// PEM.
     pub key: HostFile,
+}
+
+/// Whether clients have to show a certificate.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientCertificates {
+    /// Who shows none is served as well.
+    Optional,
+    /// Who shows none is not served.
+    Required,
 }
 
 /// A version of TLS.
@@ -55,6 +69,10 @@ impl From<Tls> for document::Tls {
         Self {
             certificates: written.certificates.into_iter().map(certificate).collect(),
             client_ca: written.client_ca.map(|file| file.value),
+            client_certificates_optional: matches!(
+                written.client_certificates,
+                Some(ClientCertificates::Optional)
+            ),
             min_version: match written.min_version {
                 TlsVersion::V1_2 => document::TlsVersion::V1_2,
                 TlsVersion::V1_3 => document::TlsVersion::V1_3,
