@@ -87,6 +87,7 @@ impl Attempt<'_> {
             Ok(connection) => connection,
             Err(Unconnected::ClientLeft(fault)) => return Outcome::ClientFailed(fault),
             Err(Unconnected::Server(fault)) => {
+                counts.connect_errors.up();
                 return self.failed(fault, Phase::NothingWritten, false);
             }
         };

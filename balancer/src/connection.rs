@@ -16,12 +16,13 @@ use dataplane::{
     connection::{self, Linger},
     scratch::Futures,
 };
-use relay::{listen::is_of_this_host, stream::Stream, wheel::Kind};
+use relay::{fault::Fault, listen::is_of_this_host, stream::Stream, wheel::Kind};
 
 use self::http::Ended;
 use crate::{
     listen::{Frontend, Listener},
     local::Local,
+    record::{self, Details, Record},
     stats::Raised,
     tls::{Acceptor, told::Told},
     tunnel,
@@ -76,8 +77,11 @@ pub async fn serve<F: Future<Output = Ended>>(
     } else {
         // On the heap, as everything that few connections need.
         match Box::pin(entry.pass(&listener, client, peer)).await {
-            Some(passed) => passed,
-            None => return counts.refused.up(),
+            Ok(passed) => passed,
+            Err(refused) => {
+                counts.refused.up();
+                return refused.record(&local, &opened);
+            }
         }
     };
     let told = Told::of(&client);
@@ -137,28 +141,72 @@ impl Entry {
         !self.proxied && self.acceptor.is_none()
     }
 
-    /// The connection behind it, and whose it is. None: it began otherwise, or not in time, or its
-    /// client has its share.
+    /// The connection behind it, and whose it is. An error: it began otherwise, or not in time, or
+    /// its client has its share.
     async fn pass(
         self,
         listener: &Listener,
         mut client: Stream,
         mut peer: SocketAddr,
-    ) -> Option<(Stream, SocketAddr)> {
+    ) -> Result<(Stream, SocketAddr), Refused> {
+        let refused = |peer, error| Refused { peer, error };
         if self.proxied {
             // Its connections are many clients', each of which is counted as soon as it is known.
             client.exempt();
-            let (header, _) = client.read_proxy_header(self.within).await?;
+            let header = client.read_proxy_header(self.within).await;
+            // A connection that says nothing is a check, as load balancers make them.
+            let said = (client.received() > 0).then_some(record::Error::ProxyHeader);
+            let (header, _) = header.ok_or(refused(peer, said))?;
             // A connection of its own, such as a check, is its own.
             peer = header.addresses.map_or(peer, |addresses| addresses.source);
             if !client.enter(peer.ip(), listener.allowance()) {
-                return None;
+                return Err(refused(peer, None));
             }
         }
         if let Some(acceptor) = self.acceptor {
-            client = client.accept_tls(acceptor.config(), self.within).await.ok()?;
+            let accepted = client.accept_tls(acceptor.config(), self.within).await;
+            client = accepted.map_err(|fault| {
+                // Whoever only connects and leaves is a check.
+                let left = matches!(fault, Fault::Closed | Fault::Reset);
+                refused(peer, (!left).then_some(record::Error::Handshake))
+            })?;
         }
-        Some((client, peer))
+        Ok((client, peer))
+    }
+}
+
+/// A connection that began otherwise than it has to.
+struct Refused {
+    peer: SocketAddr,
+    /// None: there is nothing to be said of it.
+    error: Option<record::Error>,
+}
+
+impl Refused {
+    /// Writes it down, as far as there have not been too many: who is refused costs nothing and may
+    /// come as often as it likes.
+    fn record(&self, local: &Local, frontend: &Frontend) {
+        let Some(error) = self.error.filter(|_| local.may_record_refusal()) else { return };
+        let name = Text::of(self.peer.ip().to_canonical());
+        let record = Record {
+            id: local.ids().next(relay::clock::wall()),
+            client: name.as_str(),
+            frontend: &frontend.name,
+            method: "",
+            target: "",
+            status: 0,
+            bytes: 0,
+            took: Duration::ZERO,
+            server: "",
+            attempts: 0,
+            error: Some(error),
+            details: Details {
+                port: self.peer.port(),
+                frontend: Some(frontend),
+                ..Details::default()
+            },
+        };
+        local.record(&record, None);
     }
 }
 

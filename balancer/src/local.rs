@@ -11,7 +11,7 @@ pub mod slot;
 pub mod table;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -41,6 +41,8 @@ pub use scratch::Scratch;
 pub use slot::{Exchanging, Owing, Slot};
 pub use table::{Routed, Table};
 
+/// Records of connections that were refused, of one worker in one second.
+const REFUSALS: u32 = 20;
 /// How often a worker looks whether a server that owes answers is late.
 const WATCH_EVERY: Duration = Duration::from_millis(50);
 
@@ -78,6 +80,8 @@ struct Inner {
     journal: Journal,
     pools: Pools,
     ids: Ids,
+    /// In which second there were how many records of connections that were refused.
+    refusals: Cell<(u64, u32)>,
 }
 
 impl Local {
@@ -92,6 +96,7 @@ impl Local {
             journal: Journal::new(shared.recorder.clone()),
             pools: Pools::default(),
             ids: Ids::seeded(seed()),
+            refusals: Cell::default(),
         }));
         local.take_up_newest();
         local
@@ -120,6 +125,17 @@ impl Local {
         if let (Some(trace), Some(tracer)) = (trace, &self.0.shared.tracer) {
             record.trace(trace, tracer);
         }
+    }
+
+    /// Whether one connection more that was refused before a request may be written down: there is
+    /// a bound for each second.
+    #[must_use]
+    pub fn may_record_refusal(&self) -> bool {
+        let second = self.0.shared.uptime.millis(relay::clock::now()) / 1000;
+        let (last, count) = self.0.refusals.get();
+        let count = if last == second { count } else { 0 };
+        self.0.refusals.set((second, count + 1));
+        count < REFUSALS
     }
 
     /// Makes request ids.

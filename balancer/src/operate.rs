@@ -16,6 +16,7 @@ use crate::{
     evidence::{Fault, Seen},
     membership::{Desired, desired_key},
     snapshot::{Listed, Pool},
+    standing::Reason,
     view::View,
 };
 use registry::{Registry, Reply};
@@ -178,6 +179,27 @@ impl Operator {
             self.view.roster.set(&key, change.desired).await;
         }
         self.shown(backend, &change.server, change.desired, number).await
+    }
+
+    /// Has this balancer ask a server's agent no more, or again. What the agent said last lasts.
+    pub fn pause_agent(&self, shown: &Shown, pause: bool) {
+        shown.listed().server.tally.checks.agent_paused.store(pause, Relaxed);
+    }
+
+    /// Says in a server's agent's place that it is up, or down, until the agent says otherwise.
+    ///
+    /// # Errors
+    /// There is no such server any more.
+    pub async fn say_as_agent(&self, shown: &Shown, up: bool) -> Result<Shown, Error> {
+        let (backend, listed) = (&shown.pool.settings.name, shown.listed());
+        let number = self.view.snapshot().number;
+        let word = if up { "up" } else { "down # an operator said so" };
+        self.view.roster.agent_said(listed.server.key, Some(word.to_owned())).await;
+        let down = |it: &Listed| {
+            let said = |it: &Reason| matches!(it, Reason::Failed(Fault::Agent(_)));
+            it.judgement.reasons.iter().any(said)
+        };
+        self.until(backend, &listed.server.name, |it| down(it) != up, number).await
     }
 
     /// Sets how many requests and tunnels a server may have at a time; 0: any number. It holds for

@@ -197,12 +197,13 @@ impl Queue {
             }
             self.counts.waited.fetch_add(1, SeqCst);
         }
+        let ahead = u32::try_from(line.len()).unwrap_or(u32::MAX);
         let number = line.join(number, wants, told);
         self.changed(&line);
         line.serve(number, self);
         self.changed(&line);
         drop(line);
-        Ok(Place { number, turn: Some(turn), queue: Arc::clone(self) })
+        Ok(Place { number, ahead, turn: Some(turn), queue: Arc::clone(self) })
     }
 
     /// Who may get what becomes free, by the plan that will be in force.
@@ -250,6 +251,7 @@ impl Drop for Retry {
 #[derive(Debug)]
 pub struct Place {
     number: u64,
+    ahead: u32,
     turn: Option<oneshot::Receiver<Turn>>,
     queue: Arc<Queue>,
 }
@@ -262,6 +264,12 @@ impl Place {
             Some(turn) => turn.await.unwrap_or(Turn::Again),
             None => Turn::Again,
         }
+    }
+
+    /// How many waited when it was taken.
+    #[must_use]
+    pub const fn ahead(&self) -> u32 {
+        self.ahead
     }
 
     /// With which the same place is taken again after [`Turn::Again`].

@@ -1,5 +1,5 @@
 //! Access records: one JSON object a line in `DATA_DIR/access.log`, and copies to the bundle's
-//! `log_targets`, as JSON or in HAProxy's format ([`httplog`]).
+//! `log_targets`, as JSON, in HAProxy's format ([`httplog`]) or in a form that the bundle says.
 //!
 //! A worker appends lines to a buffer of its own and hands it on, through a bounded queue
 //! ([`dataplane::log`]), when it is full or 50 ms old, and when the worker ends. When the disk is
@@ -8,6 +8,7 @@
 mod copies;
 pub mod httplog;
 pub mod line;
+mod template;
 
 use std::{
     borrow::Cow,
@@ -99,6 +100,8 @@ impl fmt::Debug for Details<'_> {
 pub struct Timers {
     /// In the queue of the backend, if there was one.
     pub queue: Option<Duration>,
+    /// How many waited there before it.
+    pub ahead: u32,
     /// Until there was a connection: nothing for a pooled one.
     pub connect: Option<Duration>,
     /// From then to the head of the answer.
@@ -110,6 +113,10 @@ pub struct Timers {
 pub enum Error {
     /// The balancer has answered itself, with this error type of Proxy-Status (RFC 9209).
     Answered(ErrorType),
+    /// The connection did not begin with the PROXY header that it has to begin with.
+    ProxyHeader,
+    /// The TLS handshake has failed.
+    Handshake,
     /// The client sent or took nothing for too long.
     ClientTimeout,
     /// The client went away, or sent something malformed.
@@ -134,6 +141,8 @@ impl Error {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Answered(error) => error.as_str(),
+            Self::ProxyHeader => "proxy_header_error",
+            Self::Handshake => "tls_handshake_error",
             Self::ClientTimeout => "client_timeout",
             Self::ClientAborted => "client_aborted",
             Self::ResponseCut => "response_cut",

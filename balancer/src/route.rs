@@ -159,15 +159,27 @@ impl Route {
             let (number, text) = (number + 1, &rule.text);
             match lacking {
                 None => {
-                    lines.push(format!("use_backend rule {number}, {text}: matches"));
+                    let unsaid = rule.terms.iter().find_map(|(acl, _)| {
+                        let (name, acl) = &self.acls[*acl];
+                        Some(format!(
+                            ", unless {name} holds: {} is not known",
+                            acl.lacks(&question)?
+                        ))
+                    });
+                    let unsaid = unsaid.unwrap_or_default();
+                    lines.push(format!("use_backend rule {number}, {text}: matches{unsaid}"));
                     return lines;
                 }
                 Some((acl, negated)) => {
-                    let how = if *negated { "holds" } else { "does not hold" };
-                    let name = &self.acls[*acl].0;
-                    lines.push(format!(
-                        "use_backend rule {number}, {text}: does not match, {name} {how}"
-                    ));
+                    let (name, acl) = &self.acls[*acl];
+                    let how = match acl.lacks(&question) {
+                        Some(what) => format!(
+                            "{name} looks at {what}, which nobody has said here: taken as not so"
+                        ),
+                        None if *negated => format!("{name} holds"),
+                        None => format!("{name} does not hold"),
+                    };
+                    lines.push(format!("use_backend rule {number}, {text}: does not match, {how}"));
                 }
             }
         }

@@ -1,7 +1,10 @@
 //! What the data path counts of servers and frontends: each worker has its own counters, and
 //! reading adds them up ([`dataplane::count`]).
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use dataplane::answers::Answers;
 
@@ -36,6 +39,16 @@ pub struct ServerCounts {
     pub failures: Count,
     /// Attempts that were continued on another server.
     pub retries_away: Count,
+    /// Attempts for which there was no connection.
+    pub connect_errors: Count,
+    /// Attempts after one at the same server, whose pooled connection was closed.
+    pub asked_again: Count,
+    /// Requests and tunnels that have ended with it, and their times all together, in
+    /// microseconds: in the queue, until there was a connection, and from head to end.
+    pub ended: Count,
+    pub queue_microseconds: Count,
+    pub connect_microseconds: Count,
+    pub total_microseconds: Count,
     /// Connections opened to it for requests.
     pub connections_opened: Count,
     /// Requests sent on a pooled connection.
@@ -74,6 +87,20 @@ impl ServerCounts {
     pub fn average(&self) -> Option<Average> {
         let (micros, at) = (self.average.get(), self.average_at.get());
         (at > 0).then_some(Average { micros, at })
+    }
+
+    /// One has ended that took so long. To be called from the owning worker's thread only.
+    pub fn end(&self, queue: Option<Duration>, connect: Option<Duration>, took: Duration) {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(0);
+        self.ended.up();
+        self.total_microseconds.add(micros(took));
+        // Nearly always nothing.
+        if let Some(queue) = queue.filter(|it| !it.is_zero()) {
+            self.queue_microseconds.add(micros(queue));
+        }
+        if let Some(connect) = connect.filter(|it| !it.is_zero()) {
+            self.connect_microseconds.add(micros(connect));
+        }
     }
 
     /// Takes an answer into the average. To be called from the owning worker's thread only.
@@ -135,6 +162,8 @@ pub struct CheckCounts {
     pub outliers: AtomicU64,
     /// An operator has them rest.
     pub paused: AtomicBool,
+    /// And what is asked of its agent.
+    pub agent_paused: AtomicBool,
 }
 
 /// What all workers have counted of a server.
@@ -143,6 +172,12 @@ pub struct ServerTotals {
     pub requests: u64,
     pub failures: u64,
     pub retries_away: u64,
+    pub connect_errors: u64,
+    pub asked_again: u64,
+    pub ended: u64,
+    pub queue_microseconds: u64,
+    pub connect_microseconds: u64,
+    pub total_microseconds: u64,
     pub connections_opened: u64,
     pub connections_reused: u64,
     pub active_requests: u64,
@@ -161,6 +196,12 @@ impl ServerTotals {
             requests: counts.sum(|it| &it.requests),
             failures: counts.sum(|it| &it.failures),
             retries_away: counts.sum(|it| &it.retries_away),
+            connect_errors: counts.sum(|it| &it.connect_errors),
+            asked_again: counts.sum(|it| &it.asked_again),
+            ended: counts.sum(|it| &it.ended),
+            queue_microseconds: counts.sum(|it| &it.queue_microseconds),
+            connect_microseconds: counts.sum(|it| &it.connect_microseconds),
+            total_microseconds: counts.sum(|it| &it.total_microseconds),
             connections_opened: counts.sum(|it| &it.connections_opened),
             connections_reused: counts.sum(|it| &it.connections_reused),
             active_requests: counts.sum(|it| &it.active_requests),

@@ -55,8 +55,9 @@ struct Transaction<'a> {
     /// A server that failed on a pooled connection, which may only have been a closing one: asked
     /// once more when nobody else is left.
     again: Option<u64>,
-    /// How long it has waited in the queue.
+    /// How long it has waited in the queue, and how many did before it.
     waited: Duration,
+    ahead: u32,
     /// Where retries have a bound, the right to make one.
     retrying: Option<queue::Retry>,
     /// Of the last attempt.
@@ -82,6 +83,9 @@ pub async fn serve(
     }
     let (view, took) = (request.view(), relay::clock::since(request.began));
     request.counts(local).answers.note(ending.status, Some(took));
+    if let Some(slot) = &ending.server {
+        slot.counts().end(ending.timers.queue, ending.timers.connect, took);
+    }
     let record = Record {
         id: request.id,
         client: request.client,
@@ -133,6 +137,7 @@ async fn answer(
         number: 0,
         again: None,
         waited: Duration::ZERO,
+        ahead: 0,
         retrying: None,
         timers: Timers::default(),
     };
@@ -237,7 +242,7 @@ impl Transaction<'_> {
     /// As far as it came.
     fn timers(&self) -> Timers {
         let queued = self.number > 0 || !self.waited.is_zero();
-        Timers { queue: queued.then_some(self.waited), ..self.timers }
+        Timers { queue: queued.then_some(self.waited), ahead: self.ahead, ..self.timers }
     }
 
     fn decide(&mut self, slot: &Slot, error: &Error, replayable: bool) -> Decision {

@@ -78,6 +78,7 @@ pub async fn run(
     let frontend_counts = frontend.counts.of(local.worker().index());
     frontend_counts.bytes_in.add(report.a_to_b);
     frontend_counts.bytes_out.add(report.b_to_a);
+    counts.end(open.timers.queue, open.timers.connect, relay::clock::since(open.began));
     let error = match report.end {
         End::Idle => Some(Error::TunnelIdle),
         End::Stopped => Some(Error::CutByOperator),

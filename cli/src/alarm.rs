@@ -4,6 +4,7 @@
 use cluster::{
     alarm::{Alarm, Backend, Served, Severity},
     recent::Traffic,
+    wire,
 };
 use proto::{
     balancer::{Standing, Stats},
@@ -65,6 +66,8 @@ pub fn served<'a>(
             },
         );
         served.balancers.push((name.to_owned(), traffic));
+        let at = wire::from_timestamp(stats.taken_at);
+        served.addresses.extend(stats.virtual_routers.iter().map(|it| wire::holder(name, it, at)));
     }
     for (name, stats) in nodes {
         let it = stats.last_minute.unwrap_or_default();

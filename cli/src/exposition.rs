@@ -28,6 +28,19 @@ impl Exposition {
             .reduce(|one, other| one + other)
     }
 
+    /// Every value of a metric, by the value of a label.
+    pub fn by<'a>(
+        &'a self,
+        name: &'a str,
+        label: &'a str,
+    ) -> impl Iterator<Item = (&'a str, f64)> + 'a {
+        let of = move |sample: &'a Sample| {
+            let mut labels = sample.labels.iter();
+            labels.find_map(|(key, value)| (key == label).then_some((&**value, sample.value)))
+        };
+        self.0.iter().filter(move |sample| sample.name == name).filter_map(of)
+    }
+
     /// The same as a count.
     #[must_use]
     pub fn count(&self, name: &str) -> Option<u64> {

@@ -72,6 +72,7 @@ fn balancer(nodes: &[String]) -> BalancerStats {
             panic: false,
             servers: nodes.iter().map(server).collect(),
         }],
+        addresses: Vec::new(),
     }
 }
 

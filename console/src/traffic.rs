@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cluster::{AdminState, recent::Traffic};
+use cluster::{AdminState, alarm::Holder, recent::Traffic};
 use jiff::Timestamp;
 
 /// What one balancer counts.
@@ -14,6 +14,8 @@ pub struct BalancerStats {
     pub frontends: Vec<Frontend>,
     /// Whom it sends them to.
     pub backends: Vec<Backend>,
+    /// The addresses that move, and what it does about them.
+    pub addresses: Vec<Holder>,
 }
 
 /// Where clients come in.

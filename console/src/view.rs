@@ -139,6 +139,7 @@ impl View {
                 .iter()
                 .fold(Traffic::default(), |sum, frontend| sum.plus(frontend.last_minute));
             served.balancers.push((name.clone(), sum));
+            served.addresses.extend(stats.addresses.iter().cloned());
         }
         served.nodes = self
             .nodes

@@ -196,6 +196,10 @@ metrics! {
         cache does not answer, while they are under way.";
     counter log_dropped = LOG_DROPPED "shoal_proxy_access_records_dropped_total":
         "Access records dropped because the log could not keep up.";
+    gauge log_copies_sent = LOG_COPIES_SENT "shoal_proxy_log_target_records": "Copies of access \
+        records sent to the log targets that there are now.";
+    gauge log_copies_dropped = LOG_COPIES_DROPPED "shoal_proxy_log_target_records_dropped":
+        "Copies for them that found no room in the queue, or could not be sent.";
 }
 
 /// Answers to clients by status `class` (1xx to 5xx; none: the client got no answer).

@@ -7,6 +7,7 @@ pub mod lately;
 mod parse;
 pub mod search;
 pub mod squid;
+mod targets;
 
 use std::{
     borrow::Cow,
@@ -21,8 +22,8 @@ use std::{
     time::Instant,
 };
 
-use cluster_config::document::proxy::{self, Rotate};
-use dataplane::log::{self, Log};
+use cluster_config::document::{ProxyDocument, proxy::Rotate};
+use dataplane::log::{self, Log, target::Targets};
 use lately::Lately;
 pub use squid::{Hierarchy, Outcome, Record};
 
@@ -39,14 +40,17 @@ pub struct AccessLog {
     lately: Mutex<Lately>,
     /// Lines of the file have the request's id.
     ids: AtomicBool,
+    /// Where copies go.
+    pub targets: Targets,
 }
 
 impl AccessLog {
-    fn new() -> Self {
+    fn new(name: &str) -> Self {
         Self {
             since: relay::clock::now(),
             lately: Mutex::new(Lately::new(0)),
             ids: AtomicBool::new(true),
+            targets: Targets::new(name),
         }
     }
 
@@ -77,31 +81,40 @@ impl Log for AccessLog {
     fn keep<'l>(&self, records: impl Iterator<Item = Record>, lines: &'l [u8]) -> Cow<'l, [u8]> {
         let ids = self.ids.load(Ordering::Relaxed);
         let (now, mut with_ids) = (self.now(), Vec::new());
+        let mut copies = targets::Copies::of(&self.targets);
         let mut lately = self.lately();
         for record in records {
             lately.note(&record, now);
+            copies.add(&record);
             if !ids {
                 record.write(&mut with_ids, true);
             }
         }
+        drop(lately);
+        copies.send(lines);
         if ids { Cow::Borrowed(lines) } else { Cow::Owned(with_ids) }
     }
 }
 
-/// The file is moved aside at another size, and its lines look otherwise, from now on.
-pub fn configure(recorder: &Recorder, settings: &proxy::AccessLog) {
+/// The file is moved aside at another size, its lines look otherwise, and copies go elsewhere, from
+/// now on.
+pub fn configure(recorder: &Recorder, document: &ProxyDocument) {
+    let settings = &document.access_log;
     recorder.rotation().set(settings.rotate);
     recorder.log().ids.store(settings.request_id, Ordering::Relaxed);
+    if let Err(error) = recorder.log().targets.set(&document.log_targets) {
+        tracing::error!("the thread of a log target cannot be made, so none is changed: {error}");
+    }
 }
 
-/// Opens the log and starts its thread, which ends when all [`Recorder`]s are gone and everything
-/// is written.
+/// Opens the log of the node of that name, and starts its thread, which ends when all [`Recorder`]s
+/// are gone and everything is written.
 ///
 /// # Errors
 /// The file cannot be written, or the thread not be made.
-pub fn start(path: PathBuf) -> io::Result<(Recorder, JoinHandle<()>)> {
+pub fn start(path: PathBuf, name: &str) -> io::Result<(Recorder, JoinHandle<()>)> {
     OpenOptions::new().create(true).append(true).open(&path)?;
-    log::start(AccessLog::new(), path, QUEUE, Rotate::default())
+    log::start(AccessLog::new(name), path, QUEUE, Rotate::default())
 }
 
 #[cfg(test)]
@@ -113,7 +126,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_has_its_id_whether_or_not_the_file_has() {
-        let log = AccessLog::new();
+        let log = AccessLog::new("node-1");
         let record = |id| Record { id: Uuid::from_u128(id), status: 200, ..Record::default() };
         for (ids, columns) in [(true, 11), (false, 10)] {
             log.ids.store(ids, Ordering::Relaxed);

@@ -58,7 +58,7 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Error> {
     let listeners = Listeners::new(relay, proxy, workers, process.ports.inherited().clone());
     let listeners = Arc::new(listeners.context("open the listeners", "choose other addresses")?);
     let log = process.data_dir.path("access.log");
-    let (recorder, log_thread) = record::start(log)
+    let (recorder, log_thread) = record::start(log, process.identity.name())
         .context("open access.log in the data dir", "check its permissions and the disk")?;
     let resolver = resolver(&process);
     process.serve_admin(axum::Router::new())?;
@@ -113,6 +113,7 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Error> {
         })
         .await;
     node.recorder.finish(&log_thread, LAST_LINES_WITHIN).await;
+    node.recorder.log().targets.finish(LAST_LINES_WITHIN).await;
     drained
 }
 
@@ -167,7 +168,7 @@ fn node(
         return Err(Error::new("there is no configuration although one was applied")
             .remedy("this is a defect: please report it"));
     };
-    record::configure(&recorder, &generation.document.access_log);
+    record::configure(&recorder, &generation.document);
     doubt_memory(generation);
     let node = Arc::new(Node {
         name: process.identity.name().to_owned(),

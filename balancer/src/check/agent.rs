@@ -2,12 +2,12 @@
 //! [`crate::standing::agent`]. One that does not answer has said nothing: what it said last lasts,
 //! as with HAProxy.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use tokio::{
     io::AsyncReadExt,
     net::TcpStream,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use crate::{roster, server::Server};
@@ -17,12 +17,19 @@ const LONGEST: usize = 1024;
 /// An agent that has not answered within this time has not answered.
 const WITHIN: Duration = Duration::from_secs(2);
 
+/// How often it is looked whether an operator has the questions go on.
+const PAUSED: Duration = Duration::from_millis(200);
+
 /// For as long as the server is in the roster.
 pub(super) async fn rounds(backend: &str, server: &Server, roster: &roster::Handle) {
     let mut asked = false;
     loop {
         let snapshot = roster.snapshot();
         let agent = snapshot.pool(backend).and_then(|pool| pool.settings.agent_check.clone());
+        if agent.is_some() && server.tally.checks.agent_paused.load(Relaxed) {
+            sleep(PAUSED).await;
+            continue;
+        }
         let Some(agent) = agent else {
             if std::mem::take(&mut asked) {
                 roster.agent_said(server.key, None).await;

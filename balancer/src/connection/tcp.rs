@@ -132,6 +132,7 @@ impl Opening<'_> {
             let attempt = self.attempt(client, &backend, &slot).await;
             self.timers = Timers {
                 queue: Some(admitted.saturating_duration_since(asked)),
+                ahead: 0,
                 connect: attempt.is_ok().then(|| relay::clock::since(admitted)),
                 answer: None,
             };
@@ -176,6 +177,7 @@ impl Opening<'_> {
             _ = client.left(Ahead::Nothing) => return Err(Unopened::ClientLeft),
         };
         opened.inspect(|_| answered(local, slot)).map_err(|fault| {
+            slot.counts().connect_errors.up();
             let (server, kind) = (&slot.server.protocol, Kind::from(fault));
             let phase = Phase::NothingWritten;
             if let Some(fault) = attempt::held_against(server, settings, kind, phase, false) {

@@ -110,6 +110,32 @@ process! {
     gauge Memmax_bytes = Process "haproxy_process_max_memory_bytes": "Memory that it may have";
     gauge PoolAlloc_bytes = Process "haproxy_process_pool_allocated_bytes": "Memory in use";
     gauge PoolUsed_bytes = Process "haproxy_process_pool_used_bytes": "Memory in use";
+    gauge MaxSslConns = Process "haproxy_process_max_ssl_connections": "Always 0";
+    gauge CurrSslConns = Process "haproxy_process_current_ssl_connections": "Always 0";
+    counter CumSslConns = Process "haproxy_process_ssl_connections_total": "Always 0";
+    gauge Maxpipes = Process "haproxy_process_max_pipes": "Always 0";
+    counter PipesUsed = Process "haproxy_process_pipes_used_total": "Always 0";
+    counter PipesFree = Process "haproxy_process_pipes_free_total": "Always 0";
+    gauge SslRate = Process "haproxy_process_current_ssl_rate": "Always 0";
+    gauge SslRateLimit = Process "haproxy_process_limit_ssl_rate": "Always 0";
+    gauge MaxSslRate = Process "haproxy_process_max_ssl_rate": "Always 0";
+    gauge SslFrontendKeyRate = Process "haproxy_process_current_frontend_ssl_key_rate": "Always 0";
+    gauge SslFrontendMaxKeyRate = Process "haproxy_process_max_frontend_ssl_key_rate": "Always 0";
+    gauge SslFrontendSessionReuse_pct = Process "haproxy_process_frontend_ssl_reuse": "Always 0";
+    gauge SslBackendKeyRate = Process "haproxy_process_current_backend_ssl_key_rate": "Always 0";
+    gauge SslBackendMaxKeyRate = Process "haproxy_process_max_backend_ssl_key_rate": "Always 0";
+    counter SslCacheLookups = Process "haproxy_process_ssl_cache_lookups_total": "Always 0";
+    counter SslCacheMisses = Process "haproxy_process_ssl_cache_misses_total": "Always 0";
+    counter CompressBpsIn = Process "haproxy_process_http_comp_bytes_in_total": "Always 0";
+    counter CompressBpsOut = Process "haproxy_process_http_comp_bytes_out_total": "Always 0";
+    gauge CompressBpsRateLim = Process "haproxy_process_limit_http_comp": "Always 0";
+    gauge Tasks = Process "haproxy_process_current_tasks": "Always 0";
+    gauge Run_queue = Process "haproxy_process_current_run_queue": "Always 0";
+    gauge ConnRateLimit = Process "haproxy_process_limit_connection_rate": "Always 0";
+    gauge SessRateLimit = Process "haproxy_process_limit_session_rate": "Always 0";
+    gauge ActivePeers = Process "haproxy_process_active_peers": "Always 0";
+    gauge ConnectedPeers = Process "haproxy_process_connected_peers": "Always 0";
+    gauge BusyPolling = Process "haproxy_process_busy_polling_enabled": "Always 0";
 }
 
 columns! {
@@ -150,12 +176,12 @@ columns! {
     counter stot = Backend "haproxy_backend_sessions_total": "Attempts at its servers, by `proxy`";
     counter bin = Backend "haproxy_backend_bytes_in_total": "Bytes to its servers, by `proxy`";
     counter bout = Backend "haproxy_backend_bytes_out_total": "Bytes from its servers, by `proxy`";
-    counter econ = Backend "haproxy_backend_connection_errors_total": "Always 0: see response \
-        errors, by `proxy`";
+    counter econ = Backend "haproxy_backend_connection_errors_total":
+        "Attempts without a connection, by `proxy`";
     counter eresp = Backend "haproxy_backend_response_errors_total": "Attempts that failed \
         through a server's own fault, by `proxy`";
-    counter wretr = Backend "haproxy_backend_retry_warnings_total": "Always 0: see \
-        redispatches, by `proxy`";
+    counter wretr = Backend "haproxy_backend_retry_warnings_total":
+        "Attempts at the same server again, by `proxy`";
     counter wredis = Backend "haproxy_backend_redispatch_warnings_total": "Attempts continued \
         on another server, by `proxy`";
     gauge weight = Backend "haproxy_backend_weight": "Weight of the servers that are up, by \
@@ -176,18 +202,18 @@ columns! {
         by `proxy`";
     gauge lastsess = Backend "haproxy_backend_last_session_seconds": "Seconds since a server \
         answered, by `proxy`";
-    gauge qtime = Backend "haproxy_backend_queue_time_average_seconds": "Always 0: see \
-        shoal_balancer_queue_microseconds_total, by `proxy`";
-    gauge ctime = Backend "haproxy_backend_connect_time_average_seconds": "Always 0: not \
-        measured apart, by `proxy`";
+    gauge qtime = Backend "haproxy_backend_queue_time_average_seconds": "Mean time in the queue, \
+        by `proxy`";
+    gauge ctime = Backend "haproxy_backend_connect_time_average_seconds": "Mean time to connect, \
+        by `proxy`";
     gauge rtime = Backend "haproxy_backend_response_time_average_seconds": "Mean time to the \
         heads of the latest answers without what nodes waited for origins, by `proxy`";
-    gauge ttime = Backend "haproxy_backend_total_time_average_seconds": "As the response time, \
+    gauge ttime = Backend "haproxy_backend_total_time_average_seconds": "Mean time in all, \
         by `proxy`";
     gauge rtime_max = Backend "haproxy_backend_max_response_time_seconds": "The longest mean \
         response time of one second, by `proxy`";
-    gauge ttime_max = Backend "haproxy_backend_max_total_time_seconds": "As the longest \
-        response time, by `proxy`";
+    gauge ttime_max = Backend "haproxy_backend_max_total_time_seconds":
+        "The longest mean time in all, by `proxy`";
     counter connect = Backend "haproxy_backend_connection_attempts_total": "Connections opened, \
         by `proxy`";
     counter reuse = Backend "haproxy_backend_connection_reuses_total": "Requests on connections \
@@ -207,12 +233,12 @@ columns! {
     counter bin = Server "haproxy_server_bytes_in_total": "Bytes to it, by `proxy` and `server`";
     counter bout = Server "haproxy_server_bytes_out_total": "Bytes from it, by `proxy` and \
         `server`";
-    counter econ = Server "haproxy_server_connection_errors_total": "Always 0: see response \
-        errors, by `proxy` and `server`";
+    counter econ = Server "haproxy_server_connection_errors_total":
+        "Attempts without a connection, by `proxy` and `server`";
     counter eresp = Server "haproxy_server_response_errors_total": "Attempts that failed \
         through its own fault, by `proxy` and `server`";
-    counter wretr = Server "haproxy_server_retry_warnings_total": "Always 0: see redispatches, \
-        by `proxy` and `server`";
+    counter wretr = Server "haproxy_server_retry_warnings_total":
+        "Attempts at the same server again, by `proxy` and `server`";
     counter wredis = Server "haproxy_server_redispatch_warnings_total": "Attempts continued on \
         another server, by `proxy` and `server`";
     gauge weight = Server "haproxy_server_weight": "Its weight, by `proxy` and `server`";
@@ -232,18 +258,18 @@ columns! {
         where it has one, by `proxy` and `server`";
     gauge lastsess = Server "haproxy_server_last_session_seconds": "Seconds since it answered, \
         by `proxy` and `server`";
-    gauge qtime = Server "haproxy_server_queue_time_average_seconds": "Always 0: what waits \
-        does so for its backend, by `proxy` and `server`";
-    gauge ctime = Server "haproxy_server_connect_time_average_seconds": "Always 0: not measured \
-        apart, by `proxy` and `server`";
+    gauge qtime = Server "haproxy_server_queue_time_average_seconds": "Mean time in the queue, \
+        by `proxy` and `server`";
+    gauge ctime = Server "haproxy_server_connect_time_average_seconds": "Mean time to connect, \
+        by `proxy` and `server`";
     gauge rtime = Server "haproxy_server_response_time_average_seconds": "Mean time to the \
         heads of its latest answers without what it waited for origins, by `proxy` and `server`";
-    gauge ttime = Server "haproxy_server_total_time_average_seconds": "As the response time, by \
-        `proxy` and `server`";
+    gauge ttime = Server "haproxy_server_total_time_average_seconds": "Mean time in all, \
+        by `proxy` and `server`";
     gauge rtime_max = Server "haproxy_server_max_response_time_seconds": "The longest mean \
         response time of one second, by `proxy` and `server`";
-    gauge ttime_max = Server "haproxy_server_max_total_time_seconds": "As the longest response \
-        time, by `proxy` and `server`";
+    gauge ttime_max = Server "haproxy_server_max_total_time_seconds":
+        "The longest mean time in all, by `proxy` and `server`";
     counter connect = Server "haproxy_server_connection_attempts_total": "Connections opened, \
         by `proxy` and `server`";
     counter reuse = Server "haproxy_server_connection_reuses_total": "Requests on connections \
@@ -251,4 +277,64 @@ columns! {
     gauge used_conn_cur = Server "haproxy_server_used_connections_current": "Requests and \
         tunnels under way, by `proxy` and `server`";
     gauge uweight = Server "haproxy_server_uweight": "Its weight, by `proxy` and `server`";
+    counter cli_abrt = Backend "haproxy_backend_client_aborts_total": "Always 0: not counted \
+        here, by `proxy`";
+    counter srv_abrt = Backend "haproxy_backend_server_aborts_total": "Always 0: not counted \
+        here, by `proxy`";
+    counter wrew = Backend "haproxy_backend_failed_header_rewriting_total": "Always 0: not \
+        counted here, by `proxy`";
+    counter dresp = Backend "haproxy_backend_responses_denied_total": "Always 0: not counted \
+        here, by `proxy`";
+    gauge qtime_max = Backend "haproxy_backend_max_queue_time_seconds": "The longest mean time in \
+        the queue, by `proxy`";
+    gauge ctime_max = Backend "haproxy_backend_max_connect_time_seconds": "The longest mean time \
+        to connect, by `proxy`";
+    counter cli_abrt = Server "haproxy_server_client_aborts_total": "Always 0: not counted here, \
+        by `proxy` and `server`";
+    counter srv_abrt = Server "haproxy_server_server_aborts_total": "Always 0: not counted here, \
+        by `proxy` and `server`";
+    counter wrew = Server "haproxy_server_failed_header_rewriting_total": "Always 0: not counted \
+        here, by `proxy` and `server`";
+    counter dresp = Server "haproxy_server_responses_denied_total": "Always 0: not counted here, \
+        by `proxy` and `server`";
+    gauge qtime_max = Server "haproxy_server_max_queue_time_seconds": "The longest mean time in \
+        the queue, by `proxy` and `server`";
+    gauge ctime_max = Server "haproxy_server_max_connect_time_seconds": "The longest mean time to \
+        connect, by `proxy` and `server`";
+    counter cache_lookups = Frontend "haproxy_frontend_http_cache_lookups_total": "Always 0: not \
+        counted here, by `proxy`";
+    counter cache_hits = Frontend "haproxy_frontend_http_cache_hits_total": "Always 0: not \
+        counted here, by `proxy`";
+    counter comp_in = Frontend "haproxy_frontend_http_comp_bytes_in_total": "Always 0: not \
+        counted here, by `proxy`";
+    counter comp_out = Frontend "haproxy_frontend_http_comp_bytes_out_total": "Always 0: not \
+        counted here, by `proxy`";
+    counter comp_byp = Frontend "haproxy_frontend_http_comp_bytes_bypassed_total": "Always 0: not \
+        counted here, by `proxy`";
+    counter comp_rsp = Frontend "haproxy_frontend_http_comp_responses_total": "Always 0: not \
+        counted here, by `proxy`";
+    counter cache_lookups = Backend "haproxy_backend_http_cache_lookups_total": "Always 0: not \
+        counted here, by `proxy`";
+    counter cache_hits = Backend "haproxy_backend_http_cache_hits_total": "Always 0: not counted \
+        here, by `proxy`";
+    counter comp_in = Backend "haproxy_backend_http_comp_bytes_in_total": "Always 0: not counted \
+        here, by `proxy`";
+    counter comp_out = Backend "haproxy_backend_http_comp_bytes_out_total": "Always 0: not \
+        counted here, by `proxy`";
+    counter comp_byp = Backend "haproxy_backend_http_comp_bytes_bypassed_total": "Always 0: not \
+        counted here, by `proxy`";
+    counter comp_rsp = Backend "haproxy_backend_http_comp_responses_total": "Always 0: not \
+        counted here, by `proxy`";
+    counter dreq = Backend "haproxy_backend_requests_denied_total": "Always 0: not counted here, \
+        by `proxy`";
+    counter dcon = Frontend "haproxy_frontend_denied_connections_total": "Always 0: not counted \
+        here, by `proxy`";
+    counter dses = Frontend "haproxy_frontend_denied_sessions_total": "Always 0: not counted \
+        here, by `proxy`";
+    counter wrew = Frontend "haproxy_frontend_failed_header_rewriting_total": "Always 0: not \
+        counted here, by `proxy`";
+    counter intercepted = Frontend "haproxy_frontend_intercepted_requests_total": "Always 0: not \
+        counted here, by `proxy`";
+    counter dresp = Frontend "haproxy_frontend_responses_denied_total": "Always 0: not counted \
+        here, by `proxy`";
 }

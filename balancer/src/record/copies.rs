@@ -8,6 +8,7 @@ use dataplane::log::target::{Lines, Target, Targets};
 use super::{
     Record,
     httplog::{self, Dates},
+    template,
 };
 
 /// Lines for each target, until they are handed on.
@@ -15,11 +16,18 @@ pub(super) struct Copies {
     targets: Arc<Vec<Arc<Target>>>,
     gathered: Vec<Lines>,
     dates: Dates,
+    /// The name of this balancer.
+    host: Box<str>,
 }
 
 impl Copies {
     pub(super) fn new() -> Self {
-        Self { targets: Arc::default(), gathered: Vec::new(), dates: Dates::local() }
+        Self {
+            targets: Arc::default(),
+            gathered: Vec::new(),
+            dates: Dates::local(),
+            host: "".into(),
+        }
     }
 
     /// Whether there is any target.
@@ -31,9 +39,15 @@ impl Copies {
     pub(super) fn add(&mut self, record: &Record<'_>, json: &[u8]) {
         let now = relay::clock::exact_wall();
         for (target, lines) in self.targets.iter().zip(&mut self.gathered) {
-            match target.settings().format {
+            match &target.settings().format {
                 LogFormat::Json => lines.bytes.extend_from_slice(json),
-                LogFormat::Httplog => {
+                LogFormat::Custom(form) => {
+                    let line = template::Line { record, now, host: &self.host };
+                    line.write(&mut lines.bytes, form, &mut self.dates);
+                    lines.bytes.push(b'\n');
+                }
+                // Squid's is of proxy-nodes, and no bundle with it gets here.
+                LogFormat::Httplog | LogFormat::Squid => {
                     httplog::write(&mut lines.bytes, record, &mut self.dates, now);
                     lines.bytes.push(b'\n');
                 }
@@ -55,6 +69,7 @@ impl Copies {
         if !Arc::ptr_eq(&targets, &self.targets) {
             self.gathered = targets.iter().map(|_| Lines::default()).collect();
             self.targets = targets;
+            self.host = now.host().into();
         }
     }
 }

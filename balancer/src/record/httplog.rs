@@ -4,7 +4,8 @@
 //!
 //! Differences: TR is 0, as nobody measures how long a head takes to arrive; the date is when the
 //! request began (`%tr`); a request that went to another server is always told as redispatched
-//! (`+`); cookies and captured fields are not there, and places in queues are told as 0.
+//! (`+`); cookies and captured fields are not there, and the place in a server's own queue is 0, as
+//! the queue is the backend's.
 
 use std::{
     io::Write as _,
@@ -32,57 +33,95 @@ impl Dates {
         Self::of(TimeZone::system())
     }
 
+    #[cfg(test)]
+    pub(super) const fn of_utc() -> Self {
+        Self::of(TimeZone::UTC)
+    }
+
     const fn of(zone: TimeZone) -> Self {
         Self { zone, last: None }
     }
 
-    /// Appends `[06/Feb/2009:12:14:14.655]`.
-    fn write(&mut self, out: &mut Vec<u8>, at: SystemTime) {
+    /// Appends `06/Feb/2009:12:14:14.655`.
+    pub(super) fn write(&mut self, out: &mut Vec<u8>, at: SystemTime) {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let second = since.as_secs();
         if self.last.as_ref().is_none_or(|(last, _)| *last != second) {
             let at = Timestamp::from_second(second.cast_signed()).unwrap_or(Timestamp::UNIX_EPOCH);
-            let text = at.to_zoned(self.zone.clone()).strftime("[%d/%b/%Y:%H:%M:%S.").to_string();
+            let text = at.to_zoned(self.zone.clone()).strftime("%d/%b/%Y:%H:%M:%S.").to_string();
             self.last = Some((second, text));
         }
         if let Some((_, text)) = &self.last {
             out.extend_from_slice(text.as_bytes());
         }
-        let millis = since.subsec_millis();
-        let digit = |unit: u32| b'0' + (millis / unit % 10) as u8;
-        out.extend_from_slice(&[digit(100), digit(10), digit(1), b']']);
+        thousandths(out, since);
     }
+
+    /// Appends `06/Feb/2009:12:14:14 +0100`: here, or in UTC.
+    pub(super) fn write_with_zone(&self, out: &mut Vec<u8>, at: SystemTime, utc: bool) {
+        let zone = if utc { TimeZone::UTC } else { self.zone.clone() };
+        let at = Timestamp::try_from(at).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(zone);
+        out.extend_from_slice(at.strftime("%d/%b/%Y:%H:%M:%S %z").to_string().as_bytes());
+    }
+}
+
+/// The milliseconds of a second.
+pub(super) fn thousandths(out: &mut Vec<u8>, since: Duration) {
+    let millis = since.subsec_millis();
+    let digit = |unit: u32| b'0' + (millis / unit % 10) as u8;
+    out.extend_from_slice(&[digit(100), digit(10), digit(1)]);
 }
 
 /// Connections at the moment of writing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Load {
-    frontend: u64,
-    backend: u64,
-    server: u64,
+pub(super) struct Load {
+    pub(super) frontend: u64,
+    pub(super) backend: u64,
+    pub(super) server: u64,
+}
+
+impl Load {
+    pub(super) fn of(record: &Record<'_>) -> Self {
+        let details = &record.details;
+        Self {
+            frontend: details.frontend.map_or(0, |it| it.counts.sum(|it| &it.active_connections)),
+            backend: details.server.map_or(0, |it| it.backend.sum(|it| &it.active)),
+            server: details.server.map_or(0, |it| ServerCounts::load(&it.tally.counts)),
+        }
+    }
+}
+
+/// What found no backend is told as HAProxy does, with the frontend in its place.
+pub(super) fn backend<'a>(record: &Record<'a>) -> &'a str {
+    if record.details.backend.is_empty() { record.frontend } else { record.details.backend }
+}
+
+pub(super) fn server<'a>(record: &Record<'a>) -> &'a str {
+    if record.server.is_empty() { "<NOSRV>" } else { record.server }
+}
+
+/// What could not be read as a request.
+pub(super) fn is_bad(record: &Record<'_>) -> bool {
+    let unreadable = matches!(
+        record.error,
+        Some(Error::Answered(ErrorType::HttpRequestError) | Error::ProxyHeader | Error::Handshake)
+    );
+    unreadable && record.details.backend.is_empty()
 }
 
 /// Appends the line, without its newline, of a request that ended at `now`.
 pub fn write(out: &mut Vec<u8>, record: &Record<'_>, dates: &mut Dates, now: SystemTime) {
-    let details = &record.details;
-    let load = Load {
-        frontend: details.frontend.map_or(0, |it| it.counts.sum(|it| &it.active_connections)),
-        backend: details.server.map_or(0, |it| it.backend.sum(|it| &it.active)),
-        server: details.server.map_or(0, |it| ServerCounts::load(&it.tally.counts)),
-    };
+    let (details, load) = (&record.details, Load::of(record));
     out.extend_from_slice(record.client.as_bytes());
     number(out, b":", u64::from(details.port));
-    out.push(b' ');
+    out.extend_from_slice(b" [");
     dates.write(out, now.checked_sub(record.took).unwrap_or(now));
-    out.push(b' ');
+    out.extend_from_slice(b"] ");
     out.extend_from_slice(record.frontend.as_bytes());
     out.push(b' ');
-    // What found no backend is told as HAProxy does, with the frontend in its place.
-    let backend = if details.backend.is_empty() { record.frontend } else { details.backend };
-    let server = if record.server.is_empty() { "<NOSRV>" } else { record.server };
-    out.extend_from_slice(backend.as_bytes());
+    out.extend_from_slice(backend(record).as_bytes());
     out.push(b'/');
-    out.extend_from_slice(server.as_bytes());
+    out.extend_from_slice(server(record).as_bytes());
     let tcp = record.method == super::TCP;
     timers(out, record, tcp);
     match record.status {
@@ -94,29 +133,42 @@ pub fn write(out: &mut Vec<u8>, record: &Record<'_>, dates: &mut Dates, now: Sys
     out.extend_from_slice(if tcp { b" " } else { b" - - " });
     out.extend_from_slice(&state(record));
     out.extend_from_slice(if tcp { b" " } else { b"-- " });
-    let retries = record.attempts.saturating_sub(1);
-    let before: &[u8] = if retries > 0 { b"/+" } else { b"/" };
     number(out, b"", load.frontend);
     number(out, b"/", load.frontend);
     number(out, b"/", load.backend);
     number(out, b"/", load.server);
-    number(out, before, u64::from(retries));
-    out.extend_from_slice(b" 0/0");
+    out.push(b'/');
+    retries(out, record);
+    // The queue belongs to the backend.
+    number(out, b" 0/", u64::from(details.timers.ahead));
     if tcp {
         return;
     }
     out.extend_from_slice(b" \"");
-    let unreadable = matches!(record.error, Some(Error::Answered(ErrorType::HttpRequestError)));
-    if unreadable && details.backend.is_empty() {
-        out.extend_from_slice(b"<BADREQ>");
-    } else {
-        encoded(out, record.method);
-        out.push(b' ');
-        encoded(out, record.target);
-        out.extend_from_slice(b" HTTP/1.");
-        out.push(b'0' + u8::from(details.version == relay::head::Version::Http11));
-    }
+    request_line(out, record);
     out.push(b'"');
+}
+
+/// Attempts after the first; `+`: on another server.
+pub(super) fn retries(out: &mut Vec<u8>, record: &Record<'_>) {
+    let retries = record.attempts.saturating_sub(1);
+    number(out, if retries > 0 { b"+" } else { b"" }, u64::from(retries));
+}
+
+pub(super) fn request_line(out: &mut Vec<u8>, record: &Record<'_>) {
+    if is_bad(record) {
+        return out.extend_from_slice(b"<BADREQ>");
+    }
+    encoded(out, record.method);
+    out.push(b' ');
+    encoded(out, record.target);
+    out.push(b' ');
+    version(out, record);
+}
+
+pub(super) fn version(out: &mut Vec<u8>, record: &Record<'_>) {
+    out.extend_from_slice(b"HTTP/1.");
+    out.push(b'0' + u8::from(record.details.version == relay::head::Version::Http11));
 }
 
 /// TR/Tw/Tc/Tr/Ta, or Tw/Tc/Tt, in milliseconds; -1 for what was not reached.
@@ -143,19 +195,20 @@ fn timers(out: &mut Vec<u8>, record: &Record<'_>, tcp: bool) {
     number(out, b"/", millis(record.took));
 }
 
-fn millis(time: Duration) -> u64 {
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn number(out: &mut Vec<u8>, before: &[u8], value: u64) {
+pub(super) fn number(out: &mut Vec<u8>, before: &[u8], value: u64) {
     out.extend_from_slice(before);
     push_decimal(out, value);
 }
 
 /// Who ended it, and in which step.
-fn state(record: &Record<'_>) -> [u8; 2] {
+pub(super) fn state(record: &Record<'_>) -> [u8; 2] {
     let Some(error) = record.error else { return *b"--" };
     match error {
+        Error::ProxyHeader | Error::Handshake => *b"PR",
         Error::ClientTimeout => *b"cD",
         Error::ClientAborted if record.status == 0 && record.details.timers.connect.is_none() => {
             *b"CC"
@@ -191,7 +244,7 @@ const fn answered(error: ErrorType, status: u16) -> [u8; 2] {
 }
 
 /// Appends text in which nobody can forge a line: what HAProxy encodes as `#XX` is encoded here.
-fn encoded(out: &mut Vec<u8>, text: &str) {
+pub(super) fn encoded(out: &mut Vec<u8>, text: &str) {
     for byte in text.bytes() {
         if matches!(byte, b'"' | b'#' | b'{' | b'}' | b'|') || !(0x20..0x7f).contains(&byte) {
             // Writing into memory never fails.
@@ -227,6 +280,7 @@ mod tests {
                 backend: "static",
                 timers: Timers {
                     queue: None,
+                    ahead: 0,
                     connect: Some(Duration::from_millis(30)),
                     answer: Some(Duration::from_millis(69)),
                 },

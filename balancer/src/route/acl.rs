@@ -32,7 +32,7 @@ pub struct Question<'a> {
 pub(super) struct Subject<'a> {
     question: Question<'a>,
     host: OnceCell<Option<Cow<'a, str>>>,
-    path: OnceCell<Option<String>>,
+    path: OnceCell<Option<Cow<'a, str>>>,
 }
 
 impl<'a> Subject<'a> {
@@ -75,14 +75,12 @@ fn port(request: Request<'_>) -> Option<u16> {
 
 /// Without the query, in the normal form by which nodes judge too: whoever routed by one spelling
 /// could be walked around by another.
-fn path(request: Request<'_>) -> Option<String> {
+fn path(request: Request<'_>) -> Option<Cow<'_, str>> {
     let (Target::Absolute { path, .. } | Target::Origin(path)) = request.target() else {
         return None;
     };
     let path = path.split('?').next().unwrap_or_default();
-    let mut normal = String::with_capacity(path.len() + 1);
-    normal::push_path(&mut normal, if path.is_empty() { "/" } else { path });
-    Some(normal)
+    Some(normal::path(if path.is_empty() { "/" } else { path }))
 }
 
 /// One condition.
@@ -131,6 +129,18 @@ impl Acl {
             Document::Sni(patterns) => Self::Sni(set(patterns)?),
             Document::SniList(file) => Self::Sni(domains(file)?),
         })
+    }
+
+    /// What it looks at that nobody has said who only asks; none: it can be answered.
+    pub(super) fn lacks(&self, question: &Question<'_>) -> Option<String> {
+        match self {
+            Self::Src(_) if question.client.is_none() => Some("the client's address".to_owned()),
+            Self::Header { test, .. } => Some(format!("the field {}", test.name)),
+            Self::Sni(_) if question.sni.is_none() => {
+                Some("the name in the client's TLS handshake".to_owned())
+            }
+            _ => None,
+        }
     }
 
     /// What is not known matches nothing.

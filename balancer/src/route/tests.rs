@@ -248,6 +248,34 @@ fn by_the_name_that_a_tls_client_asks_for() {
 }
 
 #[test]
+fn what_nobody_has_said_is_said() {
+    let header = HeaderTest {
+        name: "X-User".into(),
+        values: vec!["a".into()],
+        prefixes: Vec::new(),
+        regexes: Vec::new(),
+    };
+    let pattern = DomainPattern { name: "a.example".into(), subdomains: true, only_below: false };
+    let acls = [
+        ("user", Written::Header(header)),
+        ("tls", Written::Sni(vec![pattern])),
+        ("near", Written::Src(vec!["10.0.0.0/8".parse().expect("a network")])),
+    ];
+    let rules: [&[&str]; 4] = [&["user"], &["tls"], &["near"], &["!user"]];
+    let route = route(&acls, &rules, None);
+    let lines = route.explain(Question::default());
+    for (line, said) in lines.iter().zip([
+        "user looks at the field X-User, which nobody has said here",
+        "tls looks at the name in the client's TLS handshake, which nobody",
+        "near looks at the client's address, which nobody has said here",
+        "matches, unless user holds: the field X-User is not known",
+    ]) {
+        assert!(line.contains(said), "{line}");
+    }
+    assert_eq!(lines.len(), 4);
+}
+
+#[test]
 fn what_cannot_be_used_is_named() {
     let problems = |acls: &[(&str, Written)], document: &dyn Fn(&mut BalancerDocument)| {
         let acls: BTreeMap<_, _> =

@@ -82,6 +82,7 @@ impl Transaction<'_> {
         let key = self.again.take().ok_or(Unadmitted::Nobody)?;
         let slot = Rc::clone(self.backend.slot(key).ok_or(Unadmitted::Nobody)?);
         self.tried.forget(key);
+        slot.counts().asked_again.up();
         if !self.backend.pool.bounded {
             return Ok(self.admitted(slot, true, None));
         }
@@ -112,6 +113,9 @@ impl Transaction<'_> {
                 Ok(place) => place,
                 Err(Full) => return Err(self.no_room(false)),
             };
+            if number.is_none() {
+                self.ahead = place.ahead();
+            }
             number = Some(place.number());
             match self.turn(client, place).await {
                 Waited::ClientLeft => return Err(Unadmitted::ClientLeft),

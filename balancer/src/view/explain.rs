@@ -4,7 +4,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use cluster_config::document::balancer::Mode;
+use cluster_config::document::balancer::{Frontend, Mode, TlsVersion};
 use relay::head::{Limits, Progress, RequestHead};
 
 use crate::{
@@ -64,6 +64,8 @@ pub struct Explanation {
     pub frontend: String,
     /// What the balancer answers it itself with; none: a server answers.
     pub own: Option<Own>,
+    /// What a connection has to begin with there.
+    pub entry: Vec<String>,
     /// The rules that were asked for a backend, and what came of it.
     pub routing: Vec<String>,
     /// The backend that it goes to, with all of its servers.
@@ -103,6 +105,34 @@ impl pick::Servers for Servers<'_> {
     }
 }
 
+/// What a connection to a frontend has to begin with, in words.
+fn entry(frontend: &Frontend) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !frontend.proxy_protocol.is_empty() {
+        let networks: Vec<_> = frontend.proxy_protocol.iter().map(ToString::to_string).collect();
+        lines.push(format!(
+            "a PROXY header has to say who the client is, from {}; others are who they are",
+            networks.join(", ")
+        ));
+    }
+    if let Some(tls) = &frontend.tls {
+        let files: Vec<_> = tls.certificates.iter().map(|it| it.certificate.as_str()).collect();
+        let least = match tls.min_version {
+            TlsVersion::V1_2 => "1.2",
+            TlsVersion::V1_3 => "1.3",
+        };
+        let client = match &tls.client_ca {
+            Some(file) => format!("a certificate of an authority in {file} is asked of them"),
+            None => "no certificate is asked of them".to_owned(),
+        };
+        lines.push(format!(
+            "clients speak TLS, {least} or newer, and are shown {}; {client}",
+            files.join(", or by the name that they ask for ")
+        ));
+    }
+    lines
+}
+
 /// Explains a request. `now`: in milliseconds of uptime.
 ///
 /// # Errors
@@ -118,6 +148,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question, now: u64) -> Result<Exp
     let known =
         matches!(parsed.parse(text.as_bytes(), &Limits::default()), Ok(Progress::Complete(_)));
     let head = known.then(|| parsed.view(text.as_bytes()));
+    let entry = entry(&document.frontends[index]);
     let tcp = document.frontends[index].mode == Mode::Tcp;
     let question = route::Question {
         client: question.client,
@@ -131,6 +162,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question, now: u64) -> Result<Exp
         Destination::Health => Ok(Explanation {
             frontend,
             own: Some(Own::Health),
+            entry,
             routing: Vec::new(),
             pool: pool(route.backend)?,
             order: Vec::new(),
@@ -138,6 +170,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question, now: u64) -> Result<Exp
         Destination::Stats => Ok(Explanation {
             frontend,
             own: Some(Own::Stats),
+            entry,
             routing: Vec::new(),
             pool: pool(route.backend)?,
             order: Vec::new(),
@@ -151,7 +184,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question, now: u64) -> Result<Exp
                 tried: &|_| false,
             };
             let order = pick::order(&pool.plan, &pick::State::new(&pool.plan, 0), &request);
-            Ok(Explanation { frontend, own: None, routing, pool, order })
+            Ok(Explanation { frontend, own: None, entry, routing, pool, order })
         }
     }
 }

@@ -39,6 +39,10 @@ pub struct Sample {
     pub microseconds: u64,
     /// Sent to clients.
     pub bytes: u64,
+    /// Requests and tunnels that have ended, and their times all together, in microseconds: in the
+    /// queue, until there was a connection, in all.
+    pub ended: u64,
+    pub times: [u64; 3],
     /// Whether it can be used.
     pub up: bool,
 }
@@ -57,9 +61,43 @@ pub struct Rates {
     /// Mean time of the latest answers, in microseconds, and the longest mean of one second.
     pub time: u64,
     pub time_max: u64,
+    /// Mean times of the last 1024 that have ended, in microseconds, and the longest means of one
+    /// second: in the queue, until there was a connection, in all.
+    pub times: [u64; 3],
+    pub times_max: [u64; 3],
     /// How often it went down, and for how many seconds it was.
     pub downs: u64,
     pub down_seconds: u64,
+}
+
+/// The sum of the latest: as in HAProxy, 1024 of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    count: u64,
+    micros: u64,
+}
+
+const WINDOW: u64 = 1024;
+
+impl Window {
+    /// So many more, which took so long all together.
+    fn add(&mut self, count: u64, micros: u64) {
+        if count >= WINDOW {
+            let micros = u128::from(micros) * u128::from(WINDOW) / u128::from(count);
+            *self = Self { count: WINDOW, micros: u64::try_from(micros).unwrap_or(u64::MAX) };
+        } else if count > 0 {
+            // As many of those before as have room beside them, of which each counts alike.
+            let kept = self.count.min(WINDOW - count);
+            let before = u128::from(self.micros) * u128::from(kept);
+            let before = before / u128::from(self.count.max(1));
+            self.micros = micros.saturating_add(u64::try_from(before).unwrap_or(u64::MAX));
+            self.count = kept + count;
+        }
+    }
+
+    fn mean(self) -> u64 {
+        self.micros / self.count.max(1)
+    }
 }
 
 #[derive(Debug)]
@@ -69,12 +107,13 @@ struct Seen {
     /// Answers and their time, the older the less.
     answers: u64,
     microseconds: u64,
+    windows: [Window; 3],
 }
 
 impl Seen {
     fn new(sample: Sample) -> Self {
         let rates = Rates { active_max: sample.active, ..Rates::default() };
-        Self { sample, rates, answers: 0, microseconds: 0 }
+        Self { sample, rates, answers: 0, microseconds: 0, windows: Default::default() }
     }
 
     /// A second later.
@@ -95,6 +134,14 @@ impl Seen {
             self.microseconds = self.microseconds - self.microseconds / FORGOTTEN + micros * 1000;
             rates.time = self.microseconds / self.answers.max(1);
             rates.time_max = rates.time_max.max(mean);
+        }
+        let ended = sample.ended.saturating_sub(before.ended);
+        for (index, window) in self.windows.iter_mut().enumerate() {
+            let micros = sample.times[index].saturating_sub(before.times[index]);
+            window.add(ended, micros);
+            rates.times[index] = window.mean();
+            let mean = micros.checked_div(ended).unwrap_or(0);
+            rates.times_max[index] = rates.times_max[index].max(mean);
         }
         rates.downs += u64::from(before.up && !sample.up);
         rates.down_seconds += u64::from(!sample.up);
@@ -121,6 +168,7 @@ impl Board {
             rates.requests_max = rates.requests;
             rates.active_max = seen.sample.active;
             rates.time_max = 0;
+            rates.times_max = [0; 3];
         }
     }
 
@@ -185,6 +233,19 @@ mod tests {
         let rates = board(&samples).of(&subject());
         assert!((880..=900).contains(&rates.time), "{rates:?}");
         assert_eq!(rates.time_max, 900);
+    }
+
+    #[test]
+    fn times_are_means_of_the_last_thousand() {
+        let sample = |ended, total| Sample { ended, times: [0, 0, total], ..Sample::default() };
+        let of = |samples: &[Sample]| board(samples).of(&subject());
+        let begin = of(&[sample(0, 0), sample(4, 400), sample(4, 400)]);
+        assert_eq!((begin.times, begin.times_max), ([0, 0, 100], [0, 0, 100]));
+        // A thousand at 100, then as many at 300: those before are gone but for 24.
+        let later = of(&[sample(0, 0), sample(1000, 100_000), sample(2000, 400_000)]);
+        assert_eq!(later.times[2], (24 * 100 + 1000 * 300) / 1024);
+        let many = of(&[sample(0, 0), sample(1000, 100_000), sample(9000, 2_500_000)]);
+        assert_eq!((many.times[2], many.times_max[2]), (300, 300));
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub fn of(stats: &Stats) -> BTreeMap<Subject, Sample> {
             microseconds: frontend.answers.microseconds,
             bytes: frontend.totals.bytes_out,
             up: true,
+            ..Sample::default()
         };
         add(&mut process, sample);
         samples.insert(Subject::Frontend(frontend.name.clone()), sample);
@@ -52,6 +53,8 @@ fn add(sum: &mut Sample, more: Sample) {
     sum.answers += more.answers;
     sum.microseconds += more.microseconds;
     sum.bytes += more.bytes;
+    sum.ended += more.ended;
+    sum.times.iter_mut().zip(more.times).for_each(|(sum, more)| *sum += more);
 }
 
 /// Whether somebody is there to ask who is not known to fail.
@@ -74,6 +77,8 @@ fn server(listed: &Listed) -> Sample {
         answers: totals.answers,
         microseconds: totals.own_microseconds,
         bytes: totals.bytes_in,
+        ended: totals.ended,
+        times: [totals.queue_microseconds, totals.connect_microseconds, totals.total_microseconds],
         // What operators took out is not down.
         up: listed.judgement.standing != Standing::Unwell,
     }

@@ -199,6 +199,26 @@ async fn an_agent_says_what_its_server_gets() {
     .await;
 }
 
+/// Over the runtime socket.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_speaks_for_an_agent() {
+    let server = Teller::start("HTTP/1.0 200 OK\r\n\r\n", true).await;
+    let agent = Teller::start("up 40%\n", false).await;
+    let check = json!({"agent_check": {"port": agent.address.port(), "inter": "200ms"}});
+    let cluster = Cluster::with(0, plain(&[server.address], &check)).await;
+    until_reason(&cluster, "s1", "its agent gives it 40 % of its weight").await;
+    let say = |line: &'static str| crate::runtime_socket::said(&cluster, line);
+    // What it says from now on is not asked for, and what an operator says lasts.
+    assert_eq!(say("disable agent squid_servers/s1\n").await, "\n");
+    agent.say("drain\n");
+    assert_eq!(say("set server squid_servers/s1 agent down\n").await, "\n");
+    until_reason(&cluster, "s1", "its agent says down: an operator said so").await;
+    assert_eq!(say("set server squid_servers/s1 agent up\n").await, "\n");
+    cluster.until_standing("s1", pb::Standing::Usable).await;
+    assert_eq!(say("enable agent squid_servers/s1\n").await, "\n");
+    until_reason(&cluster, "s1", "its agent says drain").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_full_gets_less() {
     let check = json!({

@@ -338,6 +338,24 @@ async fn copies_go_to_syslog_as_haproxy_writes_them() {
     assert_eq!((fields[5].as_str(), fields[9].as_str()), ("502", "SC--"), "{line}");
     assert!(fields[4].starts_with("0/0/-1/-1/"), "{line}");
 
+    // In a form of the bundle's own.
+    cluster
+        .apply(serde_json::json!({"log_targets": [{
+            "to": {"udp": ["127.0.0.1", port]},
+            "format": {"custom": "%f %b/%s %ST %{+Q}HU %H"}, "framing": "rfc3164",
+            "facility": 16, "tag": "haproxy"
+        }]}))
+        .expect("a good configuration");
+    cluster.until_applied().await;
+    let line = until("a line in that form", || async {
+        cluster.get("GET", b"").await;
+        Some(logged(&server).await).filter(|line| !line.contains('['))
+    })
+    .await;
+    let expected =
+        "proxy_frontend squid_servers/<NOSRV> 502 \"http://origin.example/x\" balancer-1";
+    assert!(line == expected || line == expected.replace("<NOSRV>", "node-1"), "{line}");
+
     // Without the target nothing comes any more.
     cluster.apply(serde_json::json!({})).expect("a good configuration");
     cluster.until_applied().await;

@@ -245,3 +245,36 @@ pub fn make_pages(cluster: &balancer::engine::Engine) {
     let pages = balancer::face::page::Pages::new(cluster.view(), about());
     tokio::spawn(async move { balancer::face::page::make(&pages, &mut wanted).await });
 }
+
+/// What stands in a column of a server's row.
+async fn column(cluster: &Cluster, server: &str, name: &str) -> u64 {
+    let table = said(cluster, "show stat\n").await;
+    let mut lines = table.lines();
+    let names = lines.next().expect("a header").trim_start_matches("# ");
+    let at = names.split(',').position(|it| it == name).expect("a column");
+    let row = lines.find(|row| row.split(',').nth(1) == Some(server)).expect("a row");
+    row.split(',').nth(at).expect("a field").parse().expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_and_errors_are_those_of_the_requests() {
+    let settings = serde_json::json!({"balance": "first"});
+    let cluster = Cluster::with(2, settings).await;
+    let rates = tokio::spawn(balancer::view::rates::follow(cluster.view.clone()));
+    cluster.nodes[0].set(Mode::Takes(30, 30));
+    until("times are seen", || async {
+        assert_eq!(cluster.get("GET", b"").await.status(), 200);
+        (column(&cluster, "node-1", "ttime").await >= 30).then_some(())
+    })
+    .await;
+    // Of that time nothing is the node's own.
+    assert!(column(&cluster, "node-1", "rtime").await < 30);
+    let (econ, eresp) = ("econ", "eresp");
+    assert_eq!(column(&cluster, "node-1", econ).await, 0);
+    cluster.nodes[0].kill().await;
+    assert_eq!(cluster.get("GET", b"").await.status(), 200);
+    assert!(column(&cluster, "node-1", econ).await >= 1);
+    assert_eq!(column(&cluster, "node-1", eresp).await, 0, "nothing else has failed");
+    assert!(column(&cluster, "node-1", "wredis").await >= 1);
+    rates.abort();
+}

@@ -186,6 +186,12 @@ async fn who_does_not_speak_tls_or_not_in_time_gets_nothing() {
     until("they are counted", || async { (cluster.frontend_stats().refused == 4).then_some(()) })
         .await;
     assert_eq!(cluster.frontend_stats().requests, 0);
+    let log = cluster.directory.path().join("access.log");
+    until("they are written down", || async {
+        let lines = std::fs::read_to_string(&log).unwrap_or_default();
+        (lines.matches(r#""error":"tls_handshake_error""#).count() >= 3).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

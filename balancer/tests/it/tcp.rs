@@ -347,6 +347,11 @@ async fn a_load_balancer_in_front_says_who_the_client_is() {
     assert_eq!(answer, b"");
     until("it is counted", || async { (cluster.frontend_stats().refused >= 1).then_some(()) })
         .await;
+    until("it is written down", || async {
+        let records = records(&cluster, 4).await;
+        records.iter().any(|it| it["error"] == "proxy_header_error").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

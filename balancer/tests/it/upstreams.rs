@@ -110,6 +110,8 @@ async fn over(address: SocketAddr, extra: Value) -> Cluster {
         "check": {"enabled": false, "inter": "1s", "timeout": "1s", "rise": 1, "fall": 3},
         "passive": {"max_fails": 0, "fail_timeout": "30s", "count": []},
         "retry": {"attempts": 1, "budget": 0},
+        // One that it is closing just then would be asked for nothing.
+        "keepalive": 0,
     });
     for (key, value) in extra.as_object().into_iter().flatten() {
         settings[key] = value.clone();
@@ -199,7 +201,7 @@ async fn an_answer_that_comes_twice_is_heard_once() {
         (vec![Act::Send((answer(&own) + &ghost).into())], true)
     })
     .await;
-    let cluster = over(address, json!({})).await;
+    let cluster = over(address, json!({"keepalive": 32})).await;
     let mut client = cluster.open().await;
     for n in 0..6 {
         let answer = client.request("GET", "http://o/", &[], b"").await.expect("an answer");

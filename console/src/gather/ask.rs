@@ -92,7 +92,7 @@ impl Others {
         let mut client = BalancerClient::new(self.channel(Service::Balancer, name))
             .max_decoding_message_size(16 << 20);
         let answer = call(name, SOON, client.get_stats(GetStatsRequest {})).await?;
-        Ok(wire::balancer(answer.stats.unwrap_or_default()))
+        Ok(wire::balancer(name, answer.stats.unwrap_or_default()))
     }
 
     /// What a node counts.

@@ -4,7 +4,7 @@
 use cluster::{
     AdminState,
     recent::Traffic,
-    wire::{from_duration, from_timestamp},
+    wire::{from_duration, from_timestamp, holder},
 };
 use proto::{balancer as pb, config, health, proxy};
 
@@ -19,8 +19,11 @@ use crate::{
 };
 
 /// What a balancer counts.
-pub fn balancer(stats: pb::Stats) -> BalancerStats {
+pub fn balancer(name: &str, stats: pb::Stats) -> BalancerStats {
+    let at = from_timestamp(stats.taken_at);
+    let addresses = stats.virtual_routers.iter().map(|it| holder(name, it, at)).collect();
     BalancerStats {
+        addresses,
         revision: stats.revision,
         frontends: stats.frontends.into_iter().map(frontend).collect(),
         backends: stats

@@ -1,6 +1,9 @@
 //! Server tables in the manner of HAProxy's statistics page: frontend, servers, and the pool as a
 //! whole.
 
+use std::sync::Arc;
+
+use cluster::alarm::Role;
 use maud::{Markup, html};
 
 use super::parts;
@@ -23,10 +26,53 @@ pub fn tables(view: &View, wanted: impl Fn(&str) -> bool) -> Markup {
     let balancers: Vec<_> = view.balancers.iter().filter(|(name, _)| wanted(name)).collect();
     html! {
         @if balancers.is_empty() { p class="quiet" { "No balancer has answered yet." } }
+        @if balancers.iter().any(|(_, stats)| !stats.addresses.is_empty()) {
+            (addresses(view, &balancers))
+        }
         @for (name, stats) in balancers {
             @for pool in &stats.backends { (table(view, name, stats, pool)) }
         }
     }
+}
+
+/// Who holds the addresses that move between balancers.
+fn addresses(view: &View, balancers: &[(&String, &Arc<BalancerStats>)]) -> Markup {
+    let mut holders: Vec<_> =
+        balancers.iter().flat_map(|(_, stats)| &stats.addresses).take(MOST).collect();
+    holders.sort_by_key(|it| (&it.instance, it.role != Role::Master, &it.balancer));
+    let body = html! {
+        table class="addresses" {
+            caption { strong { "Virtual addresses" } span class="quiet" { " · VRRP" } }
+            thead {
+                tr {
+                    th scope="col" { "Instance" } th scope="col" { "Addresses" }
+                    th scope="col" { "Balancer" } th scope="col" { "State" } th scope="col" { "" }
+                }
+            }
+            tbody {
+                @for it in holders {
+                    @let (tone, sign) = match it.role {
+                        Role::Master => ("good", "●"),
+                        Role::Backup => ("quiet", "○"),
+                        Role::Fault => ("bad", "✖"),
+                    };
+                    tr {
+                        th scope="row" { (it.instance) }
+                        td { (it.addresses.join(" ")) }
+                        td { (parts::named(view, &it.balancer)) }
+                        td { span class={ "badge " (tone) } { (sign) " " (it.role.as_str()) } }
+                        td class="quiet" {
+                            @match it.role {
+                                Role::Backup if !it.word.is_empty() => { "hears " (it.word) }
+                                _ => { (it.word) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    parts::scroller("virtual addresses", &body)
 }
 
 fn table(view: &View, balancer: &str, stats: &BalancerStats, pool: &Backend) -> Markup {

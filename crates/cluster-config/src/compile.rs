@@ -6,6 +6,7 @@ pub mod backup;
 pub mod balancer;
 pub mod checks;
 pub mod heads;
+mod log;
 pub mod proxy;
 pub mod shadow;
 

@@ -1,7 +1,12 @@
-//! What no face of the cluster may keep quiet about: clients that are not served. One rule for
-//! doctor, console, `shoal top` and `shoal status`. Pure.
+//! What no face of the cluster may keep quiet about: clients that are not served, and addresses
+//! that nobody holds or too many do. One rule for doctor, console, `shoal top` and `shoal status`.
+//! Pure.
+
+mod addresses;
 
 use crate::recent::Traffic;
+
+pub use addresses::{Holder, Role};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +43,8 @@ pub struct Served {
     /// What the nodes answered in the last minute; failed: with an error of their own (names,
     /// origins, parents).
     pub nodes: Vec<(String, Traffic)>,
+    /// Who holds which of the addresses that move between balancers.
+    pub addresses: Vec<Holder>,
 }
 
 /// One alarm.
@@ -62,6 +69,7 @@ pub fn alarms(served: &Served) -> Vec<Alarm> {
     let mut found = without_servers(&served.backends);
     found.extend(refused(&served.balancers));
     found.extend(failing(&served.nodes));
+    found.extend(addresses::alarms(&served.addresses));
     found.sort_by_key(|alarm| std::cmp::Reverse(alarm.severity));
     found
 }
@@ -281,7 +289,7 @@ mod tests {
         ];
         let balancers = vec![("b-1".to_owned(), traffic(1000, 10))];
         let nodes = vec![("n-1".to_owned(), traffic(1000, 500))];
-        let found = alarms(&Served { backends, balancers, nodes });
+        let found = alarms(&Served { backends, balancers, nodes, ..Served::default() });
         let told: Vec<_> = found
             .iter()
             .map(|alarm| (alarm.severity, alarm.text.split_whitespace().nth(1).unwrap_or_default()))

@@ -6,6 +6,7 @@
 //! connected to. Texts that are only for people are cut to length rather than refused.
 
 mod field;
+mod holder;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use crate::{
     instance::{Endpoints, Instance, MAX_WEIGHT, Service, UnknownService},
 };
 
+pub use self::holder::holder;
 pub use self::status::{InvalidStatus, admin_state, state};
 pub use field::{
     InvalidAddress, InvalidId, InvalidName, MAX_ENTRIES, MAX_NAME, MAX_TEXT, address,

@@ -9,6 +9,7 @@
 //! A target that is normal already, the usual case, is seen to be so in one pass without an
 //! allocation.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::head::Request;
@@ -64,6 +65,17 @@ pub fn url(text: &str) -> Option<String> {
     let target = Target::parse(text, Method::Get).ok()?;
     matches!(target, Target::Absolute { .. })
         .then(|| of_target(text, &target, Method::Get).unwrap_or_else(|| text.to_owned()))
+}
+
+/// The normal form of a path without a query: as it stands, without an allocation, in the usual
+/// case that nothing in it looks otherwise.
+pub fn path(path: &str) -> Cow<'_, str> {
+    if path.starts_with('/') && !path.contains('?') && is_normal_path(path) {
+        return Cow::Borrowed(path);
+    }
+    let mut normal = String::with_capacity(path.len() + 1);
+    push_path(&mut normal, path);
+    Cow::Owned(normal)
 }
 
 /// Appends the normal form of a path with its query.
@@ -282,6 +294,14 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_is_normal_is_not_copied() {
+        for text in ["/", "/a/b.deb", "/a//b", "/.a/..b"] {
+            assert!(matches!(path(text), Cow::Borrowed(it) if it == text) || text == "/.a/..b");
+        }
+        assert_eq!(path("/%61/../b"), "/b");
+    }
+
+    #[test]
     fn the_target_of_a_tunnel_keeps_its_port() {
         for (text, want) in [
             ("host.test:443", None),
@@ -339,6 +359,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_path_is_as_in_its_url(text in "/[ -~&&[^# ?]]{0,40}") {
+            let whole = normal(&format!("http://h{text}"));
+            prop_assert_eq!(format!("http://h{}", path(&text)), whole);
+        }
+
         #[test]
         fn the_normal_form_is_its_own(
             path in "(/|\\?)[ -~&&[^# ]]{0,40}",

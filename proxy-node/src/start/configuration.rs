@@ -62,7 +62,7 @@ fn install(
 ) {
     doubt_memory(&generation);
     node.store.set_capacity(generation.document.cache.memory);
-    record::configure(&node.recorder, &generation.document.access_log);
+    record::configure(&node.recorder, &generation.document);
     tracing::info!(revision = %generation.revision, "configuration in force");
     node.current.store(generation);
     refresh_ports(process, node, listeners);

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use dataplane::log::target::Counts;
 use relay::clients::{Clients, Closed};
 
 use crate::{node::Node, parent};
@@ -30,6 +31,10 @@ pub(super) async fn export(node: Arc<Node>) {
         node.metrics.cache_in_flight.set(node.store.in_flight());
         node.metrics.working.set(node.store.budget().at_work());
         node.metrics.log_dropped.set(node.recorder.dropped());
+        let targets = node.recorder.log().targets.current();
+        let sum = |count: fn(&Counts) -> u64| targets.iter().map(|it| count(it.counts())).sum();
+        node.metrics.log_copies_sent.set(sum(Counts::sent));
+        node.metrics.log_copies_dropped.set(sum(Counts::dropped));
         node.metrics.export();
     }
 }

@@ -17,6 +17,7 @@ mod relaying;
 mod secure;
 mod spelling;
 mod support;
+mod targets;
 mod tls_origin;
 mod tolerance;
 mod traces;

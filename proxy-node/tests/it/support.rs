@@ -61,7 +61,7 @@ pub struct Proxy {
     pub workers: Option<Workers>,
     pub log: std::path::PathBuf,
     pub listeners: Arc<Listeners>,
-    document: ProxyDocument,
+    pub document: ProxyDocument,
     _dir: tempfile::TempDir,
 }
 
@@ -117,6 +117,7 @@ pub fn document(listen: SocketAddr) -> ProxyDocument {
             upstream_idle: long,
             tunnel_idle: long,
         },
+        log_targets: Vec::new(),
         access_log: AccessLog {
             format: AccessLogFormat::Squid,
             rotate: Default::default(),
@@ -214,7 +215,7 @@ impl Proxy {
         change(&mut document);
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("access.log");
-        let (recorder, _thread) = record::start(log.clone()).unwrap();
+        let (recorder, _thread) = record::start(log.clone(), NAME).unwrap();
         let (resolver, questions) = Resolver::new();
         let answering = resolver.clone();
         std::thread::spawn(move || {

@@ -1,6 +1,6 @@
 //! An explanation in words for people, a line a step.
 
-use cluster_config::document::balancer::{Balance, Locality, Prefer};
+use cluster_config::document::balancer::{Balance, Locality, Prefer, Retry};
 use proto::balancer as pb;
 
 use super::message;
@@ -27,16 +27,17 @@ fn steps(explanation: &Explanation, revision: &str) -> Vec<String> {
     let Explanation { frontend, pool, own, .. } = explanation;
     let (name, revision) =
         (&pool.settings.name, if revision.is_empty() { "none" } else { revision });
+    let mut lines: Vec<_> =
+        explanation.entry.iter().map(|line| format!("frontend {frontend}: {line}")).collect();
     if let Some(own) = own {
         let what = match own {
             Own::Health => "it asks whether this balancer serves",
             Own::Stats => "it asks for the statistics page",
         };
-        return vec![format!(
-            "frontend {frontend} answers it itself: {what} (revision {revision})"
-        )];
+        lines.push(format!("frontend {frontend} answers it itself: {what} (revision {revision})"));
+        return lines;
     }
-    let mut lines = explanation.routing.clone();
+    lines.extend(explanation.routing.iter().cloned());
     lines.push(format!("frontend {frontend} uses backend {name} (revision {revision})"));
     if pool.panic {
         lines.push(format!(
@@ -60,11 +61,28 @@ fn steps(explanation: &Explanation, revision: &str) -> Vec<String> {
     }
     lines.push(turn(explanation));
     lines.extend(bounds(pool));
-    lines.push(format!(
-        "at most {} attempts, each on another server where there is one",
-        pool.settings.retry.attempts
-    ));
+    lines.push(retries(&pool.settings.retry));
     lines
+}
+
+/// What is tried again, and asked twice.
+fn retries(retry: &Retry) -> String {
+    let Retry { attempts, budget, on, hedge } = retry;
+    let on: Vec<_> = on.iter().map(ToString::to_string).collect();
+    let mut line = format!(
+        "at most {attempts} attempts, each on another server where there is one, after {}; at most \
+         {budget} % of the requests are tried again after answers and timeouts",
+        if on.is_empty() { "nothing".to_owned() } else { on.join(", ") },
+    );
+    if let Some(hedge) = hedge {
+        let usual = hedge.percentile.map(|it| format!(", or what {it} % of the latest needed"));
+        line += &format!(
+            "; a second server is asked after {} ms{}",
+            hedge.after.as_millis(),
+            usual.unwrap_or_default()
+        );
+    }
+    line
 }
 
 /// Who comes first because they are near, if anybody does.

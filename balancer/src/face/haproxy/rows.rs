@@ -121,6 +121,8 @@ impl Sum {
         sum.requests += more.requests;
         sum.failures += more.failures;
         sum.retries_away += more.retries_away;
+        sum.connect_errors += more.connect_errors;
+        sum.asked_again += more.asked_again;
         sum.connections_opened += more.connections_opened;
         sum.connections_reused += more.connections_reused;
         sum.active_requests += more.active_requests;
@@ -175,14 +177,19 @@ fn since(last: Option<u64>) -> Value {
 /// What both a server and a backend have.
 fn common(row: &mut Row, totals: &ServerTotals, rates: &Rates) {
     let active = totals.active_requests + totals.active_tunnels;
+    let [queue, connect, total] = rates.times;
+    let [queue_max, connect_max, total_max] = rates.times_max;
     set!(row:
         scur = active, smax = rates.active_max.max(active), stot = totals.requests,
         // HAProxy counts from the client's side: in is what goes to the server.
         bin = totals.bytes_out, bout = totals.bytes_in,
-        eresp = totals.failures, wredis = totals.retries_away, lbtot = totals.requests,
+        econ = totals.connect_errors, eresp = totals.failures.saturating_sub(totals.connect_errors),
+        wretr = totals.asked_again, wredis = totals.retries_away, lbtot = totals.requests,
         rate = rates.sessions, rate_max = rates.sessions_max, req_tot = totals.requests,
-        rtime = millis(rates.time), ttime = millis(rates.time), rtime_max = millis(rates.time_max),
-        ttime_max = millis(rates.time_max), connect = totals.connections_opened,
+        rtime = millis(rates.time), rtime_max = millis(rates.time_max),
+        qtime = millis(queue), ctime = millis(connect), ttime = millis(total),
+        qtime_max = millis(queue_max), ctime_max = millis(connect_max),
+        ttime_max = millis(total_max), connect = totals.connections_opened,
         reuse = totals.connections_reused, chkdown = rates.downs, downtime = rates.down_seconds,
         mode = "http",
     );

@@ -153,15 +153,28 @@ impl Runtime {
                 self.operator.pause_checks(shown, !on);
                 return Ok(String::new());
             }
-            Setting::Agent(AgentChange::Off) => return Ok(String::new()),
-            Setting::Agent(AgentChange::On) => {
-                return Err("Agent was not configured on this server, cannot enable.".to_owned());
-            }
-            Setting::Agent(AgentChange::Said) => {
-                return Err("agent checks are not enabled on this server.".to_owned());
-            }
+            Setting::Agent(change) => return self.agent(shown, *change).await,
         };
         self.change(target, desired, force).await.map(|()| String::new())
+    }
+
+    async fn agent(&self, shown: &Shown, change: AgentChange) -> Said {
+        let there_is_one = shown.pool.settings.agent_check.is_some();
+        match change {
+            AgentChange::On if !there_is_one => {
+                return Err("Agent was not configured on this server, cannot enable.".to_owned());
+            }
+            AgentChange::Said(_) if !there_is_one => {
+                return Err("agent checks are not enabled on this server.".to_owned());
+            }
+            AgentChange::On => self.operator.pause_agent(shown, false),
+            AgentChange::Off => self.operator.pause_agent(shown, true),
+            AgentChange::Said(up) => {
+                let said = self.operator.say_as_agent(shown, up).await;
+                return said.map(|_| String::new()).map_err(|error| words(&error));
+            }
+        }
+        Ok(String::new())
     }
 
     async fn change(&self, target: &Target, desired: Desired, force: bool) -> Result<(), String> {

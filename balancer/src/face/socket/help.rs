@@ -1,7 +1,7 @@
 //! What the socket understands, as `help` and what is not understood tell it.
 
 /// A command and what it does.
-const COMMANDS: [(&str, &str); 30] = [
+const COMMANDS: [(&str, &str); 31] = [
     ("clear counters", "have the maxima begin anew"),
     ("disable agent <bk>/<srv>", "have agent checks rest"),
     ("disable health <bk>/<srv>", "have this balancer's checks of a server rest"),
@@ -12,6 +12,7 @@ const COMMANDS: [(&str, &str); 30] = [
     ("get weight <bk>/<srv>", "tell a server's weight, and the one it began with"),
     ("set maxconn server <bk>/<srv> <n>", "bound what a server has at a time, 0: do not"),
     ("set server <bk>/<srv> addr <ip> [port <p>]", "move a server that the bundle names"),
+    ("set server <bk>/<srv> agent [up|down]", "say it in the agent's place, until it differs"),
     ("set server <bk>/<srv> health [up|down]", "call a server well, or not, until checks differ"),
     ("set server <bk>/<srv> state <state> [force]", "ready, drain or maint, on every balancer"),
     ("set server <bk>/<srv> weight <n>[%]", "change a server's weight, on every balancer"),

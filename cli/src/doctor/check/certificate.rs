@@ -4,7 +4,7 @@ use chassis::certificate::Certificate;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::doctor::{
-    facts::Facts,
+    facts::{Facts, Process},
     finding::{
         Finding,
         Severity::{self, Critical, Warning},
@@ -56,6 +56,7 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
             )),
         }
     }
+    found.extend(facts.processes.iter().flat_map(|process| frontends(facts.now, process)));
     match &facts.operator {
         Ok(certificate) => found.extend(judge(
             facts.now,
@@ -90,6 +91,43 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
             why.clone(),
             "give the --ca file of this cluster",
         )),
+    }
+    found
+}
+
+/// What clients are shown at the frontends of a balancer.
+fn frontends(now: Timestamp, process: &Process) -> Vec<Finding> {
+    let Ok(metrics) = &process.metrics else { return Vec::new() };
+    let mut found = Vec::new();
+    let mut finding = |severity, text: String, remedy: &str| {
+        found.push(Finding::new(severity, CHECK, &process.name, text, remedy));
+    };
+    for (frontend, ends) in metrics.by(balancer::metrics::CERTIFICATE_ENDS, "frontend") {
+        #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970")]
+        let Ok(ends) = Timestamp::from_second(ends as i64) else { continue };
+        let left = ends.duration_since(now);
+        let renew = "put a new certificate and key into its files (balancer.frontends[].tls): they \
+            are shown within seconds";
+        if left <= SignedDuration::ZERO {
+            let text = format!("a certificate that frontend {frontend} shows expired at {ends}");
+            finding(Critical, text, renew);
+        } else if left < SOON {
+            let text =
+                format!("a certificate that frontend {frontend} shows expires in {}", span(left));
+            finding(Warning, text, renew);
+        }
+    }
+    for (frontend, unusable) in metrics.by(balancer::metrics::CERTIFICATE_UNUSABLE, "frontend") {
+        if unusable > 0.0 {
+            finding(
+                Warning,
+                format!(
+                    "the certificates in the files of frontend {frontend} cannot be used: those \
+                     before are shown on"
+                ),
+                "its log says why: mend the files, and they are taken up within seconds",
+            );
+        }
     }
     found
 }
@@ -137,7 +175,10 @@ mod tests {
     use cluster::Service;
 
     use super::*;
-    use crate::doctor::facts::tests::{certificate, facts, process};
+    use crate::{
+        doctor::facts::tests::{certificate, facts, process},
+        exposition::Exposition,
+    };
 
     fn found(change: impl FnOnce(&mut Facts)) -> Vec<(Severity, String)> {
         let mut facts = facts(vec![process(Service::ProxyNode, "n-1")]);
@@ -187,5 +228,25 @@ mod tests {
                 .is_empty()
         );
         assert_eq!(found(|it| it.authorities = Err("gone".into()))[0].0, Critical);
+    }
+
+    #[test]
+    fn what_frontends_show() {
+        let of = |name: &'static str, value: i64| {
+            found(|it| {
+                let text = format!("{name}{{frontend=\"f\"}} {value}\n");
+                it.processes[0].metrics = Ok(Exposition::parse(&text));
+            })
+        };
+        let now = facts(Vec::new()).now.as_second();
+        let ends = |days: i64| of(balancer::metrics::CERTIFICATE_ENDS, now + days * 86_400);
+        assert_eq!(ends(15), []);
+        let said = "n-1: a certificate that frontend f shows expires in 13 days";
+        assert_eq!(ends(13), [(Warning, said.to_owned())]);
+        let expired = ends(-1);
+        assert_eq!(expired[0].0, Critical);
+        assert!(expired[0].1.contains("shows expired at"), "{expired:?}");
+        assert_eq!(of(balancer::metrics::CERTIFICATE_UNUSABLE, 0), []);
+        assert_eq!(of(balancer::metrics::CERTIFICATE_UNUSABLE, 1)[0].0, Warning);
     }
 }

@@ -152,6 +152,7 @@ fn the_exit_code_knows_about_clients() {
         }],
         balancers: vec![("balancer-1".into(), Traffic { seconds: 60, requests, failed })],
         nodes: vec![],
+        ..Served::default()
     };
     for (served, worst) in [
         (served(1, 100, 0), None),

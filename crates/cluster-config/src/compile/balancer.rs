@@ -8,7 +8,7 @@ mod retry;
 mod routing;
 mod vrrp;
 
-use super::{Context, distinct_addresses, unknown};
+use super::{Context, distinct_addresses, log, unknown};
 use crate::{
     document::{BalancerDocument, balancer as document},
     schema::balancer as schema,
@@ -56,8 +56,7 @@ pub fn compile(context: &mut Context) -> Option<BalancerDocument> {
         rules.any(|rule| rule.when.iter().any(|term| term.acl == *name))
     };
     let acls = acls.into_iter().filter(|(name, _)| used(name)).collect();
-    let log_targets = section.log_targets.into_iter().map(|it| it.compile("shoal-balancer"));
-    let log_targets = log_targets.collect();
+    let log_targets = log::of_balancer(context, section.log_targets);
     let vrrp = vrrp::compile(context, section.vrrp);
     Some(BalancerDocument { frontends, backends, acls, log_targets, vrrp })
 }

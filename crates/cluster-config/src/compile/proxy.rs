@@ -1,6 +1,6 @@
 //! Section `proxy` into the document of a proxy-node.
 
-use super::{Context, ListKind, access, distinct_addresses, heads};
+use super::{Context, ListKind, access, distinct_addresses, heads, log};
 use crate::document::{Limits, ProxyDocument, heads::Replies, proxy as document};
 use crate::schema::{notation::Bind, proxy as schema};
 
@@ -32,6 +32,8 @@ pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
             "write at least 64KiB",
         );
     }
+    let off = matches!(section.access_log.format, schema::AccessLogFormat::Off);
+    let log_targets = log::of_node(context, section.log_targets, off);
     Some(ProxyDocument {
         listen,
         visible_hostname: section
@@ -56,6 +58,7 @@ pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
         origin_tls,
         timeouts: section.timeouts.into(),
         access_log: section.access_log.into(),
+        log_targets,
     })
 }
 

@@ -1,8 +1,11 @@
 //! Where copies of the records of an access log go.
 
+pub mod template;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use template::Template;
 
 /// One place, and how a record is written there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,13 +52,17 @@ impl fmt::Display for LogAddress {
 }
 
 /// How a record is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// HAProxy's (its configuration manual, section "HTTP log format").
     Httplog,
-    /// As in the file.
+    /// One object a line; a balancer's as in the file.
     Json,
+    /// Squid's native format: a proxy-node's as in the file.
+    Squid,
+    /// As it says.
+    Custom(Template),
 }
 
 /// What stands around a record.

@@ -3,6 +3,7 @@
 use super::{
     Access, DomainPattern, FileReference, Limits, Unreadable,
     heads::{self, Replies},
+    log::LogTarget,
 };
 use crate::units;
 use ipnet::IpNet;
@@ -43,6 +44,9 @@ pub struct ProxyDocument {
     pub timeouts: Timeouts,
     /// The access log.
     pub access_log: AccessLog,
+    /// Where copies of it go.
+    #[serde(default)]
+    pub log_targets: Vec<LogTarget>,
 }
 
 impl ProxyDocument {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::notation::{LogAddress, Name};
+use super::notation::{LogAddress, LogFormat, Name};
 use crate::document::log as document;
 
 /// A place for a copy of each record.
@@ -12,9 +12,11 @@ use crate::document::log as document;
 pub struct LogTarget {
     /// `stdout`, `udp://HOST:PORT`, `tcp://HOST:PORT` (a line a record) or `unix:///PATH`.
     pub to: LogAddress,
-    /// How a record is written.
-    #[serde(default)]
-    pub format: LogFormat,
+    /// How a record is written: `httplog` as HAProxy's `option httplog` (of balancers), `squid` as
+    /// Squid's native format (of proxy-nodes), each of which is usual there; `json`; or a text with
+    /// variables of HAProxy's `log-format`, as in `"%ci %ST %B %{+Q}r"`. What is not known is an
+    /// error.
+    pub format: Option<LogFormat>,
     /// What stands around it; `raw` where nothing is said and `to` is `stdout`.
     pub framing: Option<LogFraming>,
     /// Of syslog.
@@ -22,17 +24,6 @@ pub struct LogTarget {
     pub facility: Facility,
     /// The program, as syslog has it: `shoal-balancer`, or what rules of a log server look for.
     pub tag: Option<Name>,
-}
-
-/// How a record is written.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// As HAProxy's `option httplog`.
-    #[default]
-    Httplog,
-    /// As in the file `access.log`.
-    Json,
 }
 
 /// What stands around a record.
@@ -80,8 +71,8 @@ pub enum Facility {
 }
 
 impl LogTarget {
-    /// As services read it; `tag` where it says none.
-    pub(crate) fn compile(self, tag: &str) -> document::LogTarget {
+    /// As services read it; `tag` and `format` where it says none.
+    pub(crate) fn compile(self, tag: &str, format: document::LogFormat) -> document::LogTarget {
         let to = self.to.value;
         let framing = match self.framing {
             Some(LogFraming::Rfc3164) => document::LogFraming::Rfc3164,
@@ -92,10 +83,7 @@ impl LogTarget {
         };
         document::LogTarget {
             to,
-            format: match self.format {
-                LogFormat::Httplog => document::LogFormat::Httplog,
-                LogFormat::Json => document::LogFormat::Json,
-            },
+            format: self.format.map_or(format, |format| format.value),
             framing,
             facility: self.facility as u8,
             tag: self.tag.map_or_else(|| tag.to_owned(), |tag| tag.value),

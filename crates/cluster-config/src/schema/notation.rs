@@ -162,6 +162,9 @@ notations! {
     /// Where records of a log go.
     LogAddress(crate::document::log::LogAddress) = "shoal-log-address", terms::parse_log_address,
         like "stdout", "udp://127.0.0.1:514", "tcp://logs.example:601", "unix:///dev/log";
+    /// How a record of a log is written.
+    LogFormat(crate::document::log::LogFormat) = "shoal-log-format", terms::parse_log_format,
+        like "httplog", "json", "squid", "%ci [%tr] %ST %B %{+Q}r";
     /// A reference to a secret, never the secret.
     Secret(String) = "shoal-secret", parse_secret, like "secret:vrrp_auth";
     /// A file of the process's host, which holds a secret or belongs to one.

@@ -61,6 +61,9 @@ pub struct Proxy {
     pub timeouts: Timeouts,
     /// The access log.
     pub access_log: AccessLog,
+    /// Copies of the access log. Its file, which `shoal logs` looks into, is written all the same.
+    #[schemars(length(max = 8))]
+    pub log_targets: Vec<super::log::LogTarget>,
 }
 
 /// Whom a node believes that it speaks TLS with. There is no way to believe everybody.
@@ -138,6 +141,7 @@ impl Default for Proxy {
             origin_tls: OriginTls::default(),
             timeouts: Timeouts::default(),
             access_log: AccessLog::default(),
+            log_targets: Vec::new(),
         }
     }
 }

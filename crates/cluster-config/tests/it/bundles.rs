@@ -950,9 +950,20 @@ fn places_for_logs_are_read_and_wrong_ones_are_named() {
         ("{to: \"unix://dev/log\"}", "`unix://dev/log` is no place for a log"),
         ("{to: \"http://x:1\"}", "write stdout, udp://HOST:PORT"),
         ("{to: stdout, facility: local8}", "local8"),
-        ("{to: stdout, format: clf}", "clf"),
+        ("{to: stdout, format: clf}", "`clf` is no format of a log"),
+        ("{to: stdout, format: squid}", "Squid's format is of proxy-nodes"),
+        ("{to: stdout, format: \"%ci %zz\"}", "the variable `%zz` at byte 5 cannot be written"),
+        ("{to: stdout, format: \"%[src]\"}", "write a variable, as in %ci"),
     ] {
         let told = problems(&targets(written)).join("\n");
+        assert!(told.contains(expected), "{written}: {told}");
+    }
+    for (written, expected) in [
+        ("log_targets: [{to: stdout, format: httplog}]", "HAProxy's format is of balancers"),
+        ("log_targets: [{to: stdout, format: \"%ci %fc\"}]", "a proxy-node has no `%fc`"),
+        ("access_log: {format: off}, log_targets: [{to: stdout}]", "no access log to copy"),
+    ] {
+        let told = problems(&format!("version: 1\nproxy: {{{written}}}\n")).join("\n");
         assert!(told.contains(expected), "{written}: {told}");
     }
     let written = "{to: \"udp://[2001:db8::1]:514\", tag: haproxy}, {to: stdout, format: json}, \
@@ -965,11 +976,11 @@ fn places_for_logs_are_read_and_wrong_ones_are_named() {
     assert_eq!(syslog.to, LogAddress::Udp("2001:db8::1".into(), 514));
     assert_eq!(syslog.to.to_string(), "udp://[2001:db8::1]:514");
     assert_eq!(
-        (syslog.format, syslog.framing, syslog.facility, syslog.tag.as_str()),
+        (syslog.format.clone(), syslog.framing, syslog.facility, syslog.tag.as_str()),
         (LogFormat::Httplog, LogFraming::Rfc3164, 16, "haproxy")
     );
     assert_eq!(
-        (stdout.format, stdout.framing, stdout.tag.as_str()),
+        (stdout.format.clone(), stdout.framing, stdout.tag.as_str()),
         (LogFormat::Json, LogFraming::Raw, "shoal-balancer")
     );
     assert_eq!((unix.framing, unix.facility), (LogFraming::Rfc5424, 10));

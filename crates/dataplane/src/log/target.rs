@@ -126,6 +126,12 @@ impl Targets {
         Self { host: host.to_owned(), current: ArcSwap::default() }
     }
 
+    /// The name of this process.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     /// Those that there are now.
     #[must_use]
     pub fn current(&self) -> Arc<Vec<Arc<Target>>> {

@@ -34,7 +34,8 @@ pub enum Setting {
 pub enum AgentChange {
     On,
     Off,
-    Said,
+    /// That it is up, or down.
+    Said(bool),
 }
 
 /// A share of the load.
@@ -96,7 +97,7 @@ pub(super) fn switch(what: &str, on: bool, rest: &[&str]) -> Result<Command, Err
     Ok(Command::Set(target, setting))
 }
 
-/// What `set …` wants of a server. HAProxy looks for the server first, and then at what is wanted.
+/// What `set …` wants of a server. As in HAProxy the server is looked for first, then that.
 pub(super) fn set(
     words: &[&str],
     setting: impl FnOnce(&[&str]) -> Result<Setting, Error>,
@@ -133,7 +134,7 @@ pub(super) fn of_server(words: &[&str]) -> Result<Setting, Error> {
             }
             _ => return Err(Error::Usage(HEALTH)),
         },
-        ["agent", "up" | "down", ..] => Setting::Agent(AgentChange::Said),
+        ["agent", word @ ("up" | "down"), ..] => Setting::Agent(AgentChange::Said(word == &"up")),
         ["agent", ..] => return Err(Error::Usage(AGENT)),
         [
             "agent-addr" | "agent-port" | "agent-send" | "check-addr" | "check-port" | "fqdn"

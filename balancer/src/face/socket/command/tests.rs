@@ -37,7 +37,7 @@ fn what_people_and_scripts_write() {
         ("set server b/s health down", setting(Setting::Health(false))),
         ("disable health b/s", setting(Setting::Checks(false))),
         ("enable agent b/s", setting(Setting::Agent(AgentChange::On))),
-        ("set server b/s agent down", setting(Setting::Agent(AgentChange::Said))),
+        ("set server b/s agent down", setting(Setting::Agent(AgentChange::Said(false)))),
         (
             "set server b/s addr ::1 port 80",
             setting(Setting::Address { ip: "::1".parse().unwrap(), port: Some(80) }),
