@@ -4,7 +4,7 @@
 use std::{io, net::SocketAddr};
 
 use relay::{
-    proof::{Answer, Challenge, Key, nonce},
+    proof::{Answer, Challenge, Key, Nonce, nonce},
     proxy_protocol::Addresses,
 };
 use tokio::{
@@ -14,28 +14,24 @@ use tokio::{
 
 /// Of a connection of our own: pooled, which many clients share and whose requests' X-Forwarded-For
 /// the node believes, or a check's.
-///
-/// # Errors
-/// The kernel has no randomness.
-pub fn of_our_own() -> io::Result<Challenge> {
-    Ok(Challenge::local(&nonce()?))
+#[must_use]
+pub fn of_our_own(nonce: &Nonce) -> Challenge {
+    Challenge::local(nonce)
 }
 
 /// Of a connection that belongs to one client.
-///
-/// # Errors
-/// The kernel has no randomness.
-pub fn of_client(client: SocketAddr, frontend: SocketAddr) -> io::Result<Challenge> {
-    Ok(Challenge::of_client(&Addresses { source: client, destination: frontend }, &nonce()?))
+#[must_use]
+pub fn of_client(client: SocketAddr, frontend: SocketAddr, nonce: &Nonce) -> Challenge {
+    Challenge::of_client(&Addresses { source: client, destination: frontend }, nonce)
 }
 
 /// Begins a check's connection to the node called `name`. Returns what goes in front of the first
 /// request; none: it is not that node.
 ///
 /// # Errors
-/// The connection broke.
+/// The connection broke, or the kernel has no randomness.
 pub async fn begin(stream: &mut TcpStream, key: &Key, name: &str) -> io::Result<Option<Vec<u8>>> {
-    let challenge = of_our_own()?;
+    let challenge = of_our_own(&nonce()?);
     stream.write_all(challenge.header()).await?;
     let mut answer: Answer = [0; size_of::<Answer>()];
     match stream.read_exact(&mut answer).await {

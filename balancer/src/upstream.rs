@@ -95,9 +95,12 @@ async fn begin(
     let mut upstream = Stream::connect(local.worker(), server.address, within).await?;
     match (&server.protocol, settings.send_proxy) {
         (Protocol::Relay { key }, _) => {
+            let nonce = local.worker().nonce()?;
             let challenge = match whose {
-                Some(Whose { client, frontend, .. }) => handshake::of_client(client, frontend)?,
-                None => handshake::of_our_own()?,
+                Some(Whose { client, frontend, .. }) => {
+                    handshake::of_client(client, frontend, &nonce)
+                }
+                None => handshake::of_our_own(&nonce),
             };
             upstream.prove(&challenge, key, &server.name, within).await?;
         }

@@ -145,7 +145,7 @@ async fn prove(local: &Local, stream: &mut Stream) -> Result<Header, Stranger> {
     if header.nonce.is_none() {
         return Err(Stranger::NoProof);
     }
-    let nonce = proof::nonce().map_err(|_| Stranger::NoProof)?;
+    let nonce = stream.worker().nonce().map_err(|_| Stranger::NoProof)?;
     let (key, name) = (&local.node.cluster_key, &local.node.name);
     stream
         .write_all(&[&proof::answer(key, name, &nonce, &bytes)], PROOF)

@@ -63,18 +63,48 @@ impl Key {
     }
 }
 
+/// How many nonces one call to the kernel brings.
+const MANY: usize = 32;
+
+/// Unforeseeable bytes from the kernel, many at a time.
+#[derive(Debug, Default)]
+pub struct Nonces {
+    ahead: [Nonce; MANY],
+    left: usize,
+}
+
+impl Nonces {
+    /// One that nobody has had.
+    ///
+    /// # Errors
+    /// The kernel gives no randomness.
+    pub fn next(&mut self) -> io::Result<Nonce> {
+        if self.left == 0 {
+            fill(self.ahead.as_flattened_mut())?;
+            self.left = MANY;
+        }
+        self.left -= 1;
+        Ok(self.ahead[self.left])
+    }
+}
+
 /// Unforeseeable bytes from the kernel.
 ///
 /// # Errors
 /// The kernel gives none.
 pub fn nonce() -> io::Result<Nonce> {
     let mut nonce = Nonce::default();
+    fill(&mut nonce)?;
+    Ok(nonce)
+}
+
+fn fill(bytes: &mut [u8]) -> io::Result<()> {
     // SAFETY: the buffer is ours, and as long as is said.
-    let filled = unsafe { libc::getrandom(nonce.as_mut_ptr().cast(), nonce.len(), 0) };
-    if usize::try_from(filled) == Ok(nonce.len()) {
-        Ok(nonce)
-    } else {
-        Err(io::Error::last_os_error())
+    let filled = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    match usize::try_from(filled) {
+        Ok(filled) if filled == bytes.len() => Ok(()),
+        Ok(_) => Err(io::ErrorKind::Interrupted.into()),
+        Err(_) => Err(io::Error::last_os_error()),
     }
 }
 
@@ -217,8 +247,9 @@ mod tests {
 
     #[test]
     fn nonces_differ() {
-        let nonces: std::collections::HashSet<_> = (0..1000).map(|_| nonce().unwrap()).collect();
-        assert_eq!(nonces.len(), 1000);
+        let mut many = Nonces::default();
+        let nonces = (0..1000).flat_map(|_| [nonce().unwrap(), many.next().unwrap()]);
+        assert_eq!(nonces.collect::<std::collections::HashSet<_>>().len(), 2000);
     }
 
     /// HMAC-SHA256 itself, computed independently (Python's hmac).

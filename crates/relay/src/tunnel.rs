@@ -54,7 +54,8 @@ pub struct Report {
 }
 
 /// Runs a tunnel to its end. What either connection has received already goes first; a direction
-/// that ends is closed towards the other side, and the opposite one goes on.
+/// that ends is closed towards the other side, and the opposite one goes on. When that has ended
+/// too, both are to be dropped, which closes it.
 pub async fn run(a: &mut Stream, b: &mut Stream, options: &Options) -> Report {
     run_until(a, b, options, std::future::pending()).await
 }
@@ -74,8 +75,10 @@ pub async fn run_until(
     timer.arm(Kind::Other, options.idle);
     let end = poll_fn(|cx| {
         let before = there.moved() + back.moved();
-        let one = there.poll(cx, a, b).map_err(|failed| failed.end(End::A, End::B));
-        let two = back.poll(cx, b, a).map_err(|failed| failed.end(End::B, End::A));
+        let one = there.poll(cx, a, b, back.is_closed());
+        let one = one.map_err(|failed| failed.end(End::A, End::B));
+        let two = back.poll(cx, b, a, there.is_closed());
+        let two = two.map_err(|failed| failed.end(End::B, End::A));
         let finished = match (one, two) {
             (Poll::Ready(Err(end)), _) | (_, Poll::Ready(Err(end))) => return Poll::Ready(end),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => true,

@@ -62,18 +62,28 @@ impl<'a> Flow<'a> {
         self.moved
     }
 
-    /// Moves what can be moved now; ready when the direction has been closed.
+    /// Nothing comes this way any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Moves what can be moved now; ready when the direction has been closed. `last`: the opposite
+    /// one has been, so that the end of the tunnel, which drops both, closes this one as well.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut Stream,
         to: &mut Stream,
+        last: bool,
     ) -> Poll<Result<(), Error>> {
         let turn_ends = self.moved + TURN;
         while !self.closed {
             ready!(self.poll_flush(cx, from, to)).map_err(Error::To)?;
             if from.ended() {
-                ready!(to.poll_finish(cx)).map_err(Error::To)?;
+                // A socket whose last byte has been read ends in order when it is closed.
+                if !last || to.spliceable().is_none() {
+                    ready!(to.poll_finish(cx)).map_err(Error::To)?;
+                }
                 self.closed = true;
                 break;
             }

@@ -106,7 +106,12 @@ fn what_was_received_before_the_tunnel_goes_first(medium: Medium) {
         a.fill(Kind::Other, LONG).await.unwrap();
         left.write_all(b"late").await.unwrap();
         let options = Options { idle: LONG };
-        let (report, ()) = tokio::join!(run(&mut a, &mut b, &options), async {
+        let run = async move {
+            let report = run(&mut a, &mut b, &options).await;
+            drop((a, b));
+            report
+        };
+        let (report, ()) = tokio::join!(run, async {
             left.shutdown().await.unwrap();
             assert_eq!(receive(&mut right).await, b"early late");
             right.write_all(b"answer after the half-close").await.unwrap();

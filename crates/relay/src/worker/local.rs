@@ -15,6 +15,7 @@ use super::task::Counted;
 use super::{Meter, Phase, bump};
 use crate::buffer::Buffers;
 use crate::clients::Clients;
+use crate::proof::{Nonce, Nonces};
 use crate::tunnel::Pipes;
 use crate::wheel::{Kind, Wheel};
 
@@ -45,6 +46,7 @@ struct Inner {
     gathered: RefCell<Vec<u8>>,
     descriptors: Descriptors,
     connections: Connections,
+    nonces: RefCell<Nonces>,
 }
 
 /// One worker, seen from its own thread; cheap to clone, cannot leave the thread.
@@ -68,6 +70,7 @@ impl Worker {
             pipes: Pipes::new(),
             gathered: RefCell::default(),
             descriptors: Descriptors::new(),
+            nonces: RefCell::default(),
         }))
     }
 
@@ -121,6 +124,14 @@ impl Worker {
     /// Where the parts of a small write are put together.
     pub(crate) fn gathered(&self) -> &RefCell<Vec<u8>> {
         &self.0.gathered
+    }
+
+    /// A nonce for a proof.
+    ///
+    /// # Errors
+    /// The kernel gives no randomness.
+    pub fn nonce(&self) -> std::io::Result<Nonce> {
+        self.0.nonces.borrow_mut().next()
     }
 
     /// What the handle outside reads of this worker.
