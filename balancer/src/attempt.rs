@@ -112,8 +112,8 @@ impl Attempt<'_> {
         pooled: bool,
     ) -> Outcome {
         match outcome {
-            Ok(Exchanged::Tunnel { status }) => {
-                Outcome::Tunnel { upstream: Box::new(upstream), status }
+            Ok(Exchanged::Tunnel { status, framed }) => {
+                Outcome::Tunnel { upstream: Box::new(upstream), status, framed }
             }
             Ok(Exchanged::Done { status, keep, reusable }) => {
                 // Not to a server that has left, drains or failed meanwhile.

@@ -179,8 +179,8 @@ impl Transaction<'_> {
                     let connection = ConnectionEnd::answered(reusable, client_is_done);
                     return self.end(connection, status, &slot, None);
                 }
-                Outcome::Tunnel { upstream, status } => {
-                    return self.tunnel(upstream, status, &slot, permit);
+                Outcome::Tunnel { upstream, status, framed } => {
+                    return self.tunnel((upstream, framed), status, &slot, permit);
                 }
                 Outcome::Cut { status, kind, framing } => {
                     return self.cut(status, &slot, kind, framing).await;
@@ -287,7 +287,7 @@ impl Transaction<'_> {
 
     fn tunnel(
         &self,
-        upstream: Box<Stream>,
+        (upstream, framed): (Box<Stream>, bool),
         status: u16,
         slot: &Rc<Slot>,
         permit: Option<Permit>,
@@ -295,6 +295,7 @@ impl Transaction<'_> {
         let request = self.request;
         let open = Open {
             upstream,
+            framed,
             slot: Rc::clone(slot),
             permit,
             idle: self.backend.pool.settings.timeouts.tunnel_idle,

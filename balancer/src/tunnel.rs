@@ -8,7 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use relay::{head::Version, stream::Stream, tunnel::End};
+use relay::{
+    head::Version,
+    stream::Stream,
+    tunnel::{End, Framed},
+};
 
 use dataplane::{connection, trace::Trace, tunnel};
 use uuid::Uuid;
@@ -29,6 +33,8 @@ pub type ConnectionEnd = connection::ConnectionEnd<Box<Open>>;
 pub struct Open {
     /// The server's end.
     pub upstream: Box<Stream>,
+    /// It outlives the tunnel, which it carries in frames.
+    pub framed: bool,
     pub slot: Rc<Slot>,
     /// Its place at the server, where that has bounds.
     pub permit: Option<Permit>,
@@ -62,7 +68,7 @@ pub async fn run(
     peer: SocketAddr,
     open: Box<Open>,
 ) {
-    let Open { upstream, slot, idle, permit, .. } = *open;
+    let Open { upstream, framed, slot, idle, permit, .. } = *open;
     frontend.counts.of(local.worker().index()).tunnels.up();
     if let Some(status) = open.status {
         frontend.counts.of(local.worker().index()).answers.note(status, None);
@@ -70,7 +76,8 @@ pub async fn run(
     let counts = slot.counts();
     let active = (Raised::new(&counts.active_tunnels), Raised::new(&slot.backend_counts().active));
     let cut = slot.until_cut(slot.cuts());
-    let ended = tunnel::run_until(client, *upstream, idle, cut).await;
+    let kept = if framed { Framed::B } else { Framed::Neither };
+    let ended = tunnel::run_until(client, *upstream, idle, kept, cut).await;
     let report = ended.report;
     drop((active, permit));
     counts.bytes_out.add(report.a_to_b);
@@ -83,6 +90,8 @@ pub async fn run(
         End::Idle => Some(Error::TunnelIdle),
         End::Stopped => Some(Error::CutByOperator),
         End::A(_) => Some(Error::ClientAborted),
+        // Frames say what is an end.
+        End::Finished if framed => None,
         // The kernel closes a killed process's connections in order: only a new connection tells an
         // end from a death.
         End::Finished | End::B(_) if local.is_dead(&slot).await => {
@@ -114,5 +123,9 @@ pub async fn run(
         },
     };
     local.record(&record, open.trace.as_ref());
-    ended.close().await;
+    if let Some(upstream) = ended.close().await
+        && local.may_be_pooled(slot.server.key)
+    {
+        local.idle().put(slot.server.key, 0, upstream);
+    }
 }

@@ -66,9 +66,11 @@ pub async fn serve<F: Future<Output = Ended>>(
         _ => (Kind::Idle, local.node.current.load().document.timeouts.client_idle),
     };
     let request = |stream| request(local.clone(), stream, sender, source, protocol);
-    let served = connection::serve(stream, &requests, LINGER, idle, request).await;
-    if let Some((client, open)) = served {
-        Box::pin(tunnel::run(&local, client, open)).await;
+    loop {
+        let served = connection::serve(stream, &requests, LINGER, &idle, &request).await;
+        let Some((client, open)) = served else { return };
+        let Some(outlives) = Box::pin(tunnel::run(&local, client, open)).await else { return };
+        stream = outlives;
     }
 }
 
@@ -227,11 +229,15 @@ async fn answer(
     // a request is copied once for each.
     let (end, accounted) = dispatch::run(&mut transaction, stream, &request, protocol).await;
     let client_is_done = request.head.is_last() && stream.input().is_empty();
+    let framed = tunnel::framed(sender, &request);
     local.heads.give(request.head);
     match end.tunnel() {
-        Ok(upstream) => {
-            ConnectionEnd::Tunnel(Box::new(tunnel::Open::new(transaction, upstream, sent_before)))
-        }
+        Ok(upstream) => ConnectionEnd::Tunnel(Box::new(tunnel::Open::new(
+            transaction,
+            upstream,
+            framed,
+            sent_before,
+        ))),
         Err(end) => {
             if accounted == Accounted::Yes {
                 transaction.finish(stream.sent().saturating_sub(sent_before));

@@ -11,16 +11,17 @@ use dataplane::connection::ConnectionEnd;
 use relay::{
     field::Field,
     head::ResponseHead,
+    method::Method,
     respond::reason,
     rewrite::{HeadWriter, Persistence},
     stream::Stream,
-    tunnel::End,
+    tunnel::{End, FRAMED, Framed},
 };
 
 use crate::{
     local::Local,
     relay::{Outgoing, unless_it_leaves, write_request},
-    request::Destination,
+    request::{Destination, Sender},
     respond::Error,
     transaction::{Account, Request, Transaction},
     upstream::{self, From, Hop, tunnel},
@@ -29,6 +30,8 @@ use crate::{
 /// A tunnel that a 2xx or a 101 has opened.
 pub struct Open {
     upstream: Stream,
+    /// Whether the client's connection outlives it.
+    framed: Framed,
     /// It may be silent for so long.
     idle: Duration,
     account: Account,
@@ -39,9 +42,15 @@ pub struct Open {
 impl Open {
     /// What is left of a request that became a tunnel.
     #[must_use]
-    pub fn new(transaction: Transaction, upstream: Stream, sent_before: u64) -> Self {
+    pub fn new(
+        transaction: Transaction,
+        upstream: Stream,
+        framed: Framed,
+        sent_before: u64,
+    ) -> Self {
         Self {
             upstream,
+            framed,
             idle: transaction.generation.document.timeouts.tunnel_idle,
             account: transaction.account(),
             sent_before,
@@ -113,6 +122,9 @@ pub async fn open(
     out.clear();
     let mut head = HeadWriter::status(&mut out, 200, "Connection established");
     transaction.common_fields(&mut head, relay::clock::since(began));
+    if framed(transaction.sender, request) == Framed::A {
+        head.field(Field::ShoalTunnel.name(), FRAMED);
+    }
     head.finish();
     transaction.out = out;
     if stream.write_all(&[&transaction.out], generation.document.timeouts.write).await.is_err() {
@@ -123,18 +135,30 @@ pub async fn open(
     Ok(hop.stream)
 }
 
-/// Runs it to its end, and writes it down.
-pub async fn run(local: &Local, client: Stream, open: Box<Open>) {
+/// Whether the connection is to outlive its tunnel, which a balancer asks for where many clients
+/// share it.
+#[must_use]
+pub fn framed(sender: Sender, request: &Request) -> Framed {
+    let asked = sender == Sender::BalancerPooled
+        && request.view().method() == Method::Connect
+        && request.view().value(Field::ShoalTunnel) == Some(FRAMED);
+    if asked { Framed::A } else { Framed::Neither }
+}
+
+/// Runs it to its end, and writes it down. Returns the client's connection if another request may
+/// come on it.
+pub async fn run(local: &Local, client: Stream, open: Box<Open>) -> Option<Stream> {
     let metrics = &local.node.metrics;
     metrics.active_tunnels.add(1);
     let active = Active(local);
-    let Open { upstream, idle, mut account, sent_before } = *open;
-    let ended = dataplane::tunnel::run(client, upstream, idle).await;
+    let Open { upstream, framed, idle, mut account, sent_before } = *open;
+    let head = client.sent().saturating_sub(sent_before);
+    let ended = dataplane::tunnel::run(client, upstream, idle, framed).await;
     drop(active);
     metrics.bytes_from_origins.add(ended.report.b_to_a);
     account.record.aborted = matches!(ended.report.end, End::A(_));
-    account.close(local, ended.client.sent().saturating_sub(sent_before));
-    ended.close().await;
+    account.close(local, head + ended.report.b_to_a);
+    ended.close().await
 }
 
 /// Counts a tunnel as open, even when its worker is cut.

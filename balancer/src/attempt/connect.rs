@@ -25,15 +25,16 @@ impl Attempt<'_> {
         client: &mut Stream,
         releases: u64,
     ) -> Result<(Stream, bool), Unconnected> {
-        let method = self.request.method();
         let (server, settings) = (&self.slot.server, &self.backend.pool.settings);
-        if method == Method::Connect {
-            return Ok((self.connect(client, releases).await?, false));
-        }
+        let reuse = match self.request.method() {
+            // Before its 2xx it may be asked for again.
+            Method::Connect => Reuse::Replayable,
+            method => Reuse::of(method),
+        };
         if !self.afresh
             && settings.keepalive > 0
-            && settings.send_proxy.is_none()
-            && let Some(upstream) = self.local.idle().take(&server.key, 0, Reuse::of(method))
+            && self.is_shared()
+            && let Some(upstream) = self.local.idle().take(&server.key, 0, reuse)
         {
             self.slot.counts().connections_reused.up();
             return Ok((upstream, true));
@@ -41,12 +42,23 @@ impl Attempt<'_> {
         Ok((self.connect(client, releases).await?, false))
     }
 
+    /// Whether the connection may be, or become, another client's. No two share one that says whose
+    /// it is, and only a node's outlives a tunnel.
+    pub(super) fn is_shared(&self) -> bool {
+        self.backend.pool.settings.send_proxy.is_none()
+            && (self.request.method() != Method::Connect || self.slot.server.protocol.is_relay())
+    }
+
+    /// Whether a node is asked to carry a tunnel in frames.
+    pub(super) fn asks_for_frames(&self) -> bool {
+        self.request.method() == Method::Connect
+            && self.is_shared()
+            && self.backend.pool.settings.keepalive > 0
+    }
+
     /// A new connection.
     async fn connect(&self, client: &mut Stream, releases: u64) -> Result<Stream, Unconnected> {
-        // No two clients share a connection that says whose it is.
-        let one = self.request.method() == Method::Connect
-            || self.backend.pool.settings.send_proxy.is_some();
-        let whose = one.then(|| Whose {
+        let whose = (!self.is_shared()).then(|| Whose {
             client: self.request.peer,
             told: self.request.told,
             frontend: upstream::reached(client, self.request.frontend_address),

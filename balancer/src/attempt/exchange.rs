@@ -15,6 +15,7 @@ use relay::{
     retry::{Cause, Phase},
     rewrite::{BodyFields, HeadWriter, Persistence},
     stream::Stream,
+    tunnel,
 };
 
 use super::{Attempt, heads::ANSWERED};
@@ -32,7 +33,7 @@ const HOLD: Duration = Duration::from_millis(50);
 
 /// How an exchange over a connection ended well.
 pub(super) enum Exchanged {
-    Tunnel { status: u16 },
+    Tunnel { status: u16, framed: bool },
     Done { status: u16, keep: bool, reusable: bool },
     OwnFailure,
 }
@@ -109,7 +110,8 @@ impl Attempt<'_> {
         }) {
             return Ok(Exchanged::OwnFailure);
         }
-        let tunnel = (method == Method::Connect && (200..=299).contains(&status)) || status == 101;
+        let switched =
+            (method == Method::Connect && (200..=299).contains(&status)) || status == 101;
         let incoming = scratch.response.framing(method);
         let version = self.request.head.version();
         let outgoing = incoming.for_client(version);
@@ -125,15 +127,17 @@ impl Attempt<'_> {
             &bytes,
             incoming,
             outgoing,
-            if tunnel { Persistence::Implied } else { Persistence::of(stays, version) },
+            if switched { Persistence::Implied } else { Persistence::of(stays, version) },
         );
         let finished = exchange.finish(&scratch.out, incoming, outgoing).await;
         let done = finished.map_err(|failure| Broken {
             failure,
             answer: Some(Answer { status, framing: outgoing }),
         })?;
-        if tunnel {
-            return Ok(Exchanged::Tunnel { status });
+        if switched {
+            let framed = self.asks_for_frames()
+                && scratch.response.view(&bytes).value(Field::ShoalTunnel) == Some(tunnel::FRAMED);
+            return Ok(Exchanged::Tunnel { status, framed });
         }
         let keep =
             done.upload_done && method != Method::Connect && scratch.response.persistent(method);

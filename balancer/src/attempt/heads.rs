@@ -10,6 +10,7 @@ use relay::{
     listen::is_of_this_host,
     method::Method,
     rewrite::{BodyFields, HeadWriter, LineForm, Persistence},
+    tunnel,
 };
 
 use super::Attempt;
@@ -54,6 +55,9 @@ impl Attempt<'_> {
         self.write_claims(&mut head);
         head.via(request.head.version(), &self.local.shared().pseudonym);
         request.with_id(|id| head.field(Field::ShoalRequestId.name(), id));
+        if self.asks_for_frames() {
+            head.field(Field::ShoalTunnel.name(), tunnel::FRAMED);
+        }
         if let Some(trace) = &self.trace {
             head.field(Field::Traceparent.name(), &trace.value());
         }
@@ -80,8 +84,8 @@ impl Attempt<'_> {
         if relay && let Some(subject) = request.told.and_then(|told| told.certificate.as_ref()) {
             head.field(Field::ShoalClientCertificate.name(), subject.name().as_bytes());
         }
-        // A connection that belongs to one client says so in its PROXY header.
-        if relay && request.method() == Method::Connect {
+        // A connection for a tunnel that belongs to one client says so in its PROXY header.
+        if relay && request.method() == Method::Connect && !self.is_shared() {
             return;
         }
         let this_host = is_of_this_host(request.peer.ip());

@@ -107,6 +107,8 @@ pub enum Outcome {
         /// To the server.
         upstream: Box<Stream>,
         status: u16,
+        /// It carries the tunnel in frames.
+        framed: bool,
     },
     /// The response broke off after its first byte.
     Cut {

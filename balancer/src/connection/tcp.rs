@@ -191,6 +191,7 @@ impl Opening<'_> {
         let Taken { upstream, slot, permit, backend } = taken;
         Open {
             upstream: Box::new(upstream),
+            framed: false,
             slot,
             permit,
             idle: backend.pool.settings.timeouts.tunnel_idle,

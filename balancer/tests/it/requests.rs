@@ -186,11 +186,8 @@ async fn a_tunnel_carries_bytes_both_ways_and_early_ones_too() {
     client.send(b"GET /late HTTP/1.1\r\n\r\n").await.expect("sent");
     assert_eq!(client.head().await.expect("the echo").line, "GET /late HTTP/1.1");
     let arrival = cluster.arrivals().remove(0);
-    assert_eq!(arrival.proxied.command, Command::Proxy);
-    let addresses = arrival.proxied.addresses.expect("addresses");
-    assert_eq!(addresses.destination, cluster.frontend);
-    assert!(addresses.source.ip().is_loopback());
-    assert_eq!(arrival.head.field("x-forwarded-for"), None);
+    assert_eq!(arrival.proxied.command, Command::Local);
+    assert_eq!(arrival.head.field("x-forwarded-for"), Some("127.0.0.1"));
     drop(client);
     until("the tunnel has ended", || async {
         (cluster.counters("node-1").active_tunnels == 0).then_some(())
@@ -198,6 +195,39 @@ async fn a_tunnel_carries_bytes_both_ways_and_early_ones_too() {
     .await;
     let stats = cluster.frontend_stats();
     assert_eq!((stats.tunnels, stats.cut_tunnels), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_to_a_node_outlives_its_tunnels() {
+    let cluster = Cluster::start(1).await;
+    cluster.nodes[0].set(Mode::KeepsConnections);
+    for number in 0..3 {
+        let mut client = cluster.open().await;
+        // What a client says of frames is for nobody.
+        let head = client.connect("o:443", &[("Shoal-Tunnel", "x")]).await.expect("a head");
+        assert_eq!((head.status(), head.field("shoal-tunnel")), (Some(200), None));
+        let echo = format!("GET /{number} HTTP/1.1");
+        client.send(format!("{echo}\r\n\r\n").as_bytes()).await.expect("sent");
+        assert_eq!(client.head().await.expect("the echo").line, echo);
+        drop(client);
+        until("the tunnel has ended", || async {
+            (cluster.counters("node-1").active_tunnels == 0).then_some(())
+        })
+        .await;
+    }
+    let answer =
+        cluster.open().await.request("GET", "http://o/", &[], b"").await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let arrivals = cluster.arrivals();
+    // One connection a worker at the most.
+    assert!(arrivals.iter().filter(|it| it.before == 0).count() <= 2, "{arrivals:?}");
+    for tunnel in &arrivals[..3] {
+        assert_eq!(tunnel.head.field("shoal-tunnel"), Some("framed"));
+        assert_eq!(tunnel.head.field("x-forwarded-for"), Some("127.0.0.1"));
+    }
+    assert_eq!(arrivals[3].head.field("shoal-tunnel"), None);
+    let stats = cluster.frontend_stats();
+    assert_eq!((stats.tunnels, stats.cut_tunnels), (3, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

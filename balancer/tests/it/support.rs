@@ -72,6 +72,8 @@ pub enum Mode {
     InterimsForEver,
     /// Answers CONNECT with a 2xx that announces a body.
     FramedTunnel,
+    /// Carries tunnels in frames, on connections that outlive them.
+    KeepsConnections,
     /// Answers as soon as it has the head.
     Overtake,
     /// Answers 503 that its origin said.
@@ -246,6 +248,14 @@ async fn connection(mut stream: TcpStream, shared: Arc<Shared>) {
             }
             return;
         }
+        if head.line.starts_with("CONNECT ") && mode == Mode::KeepsConnections {
+            let framed = b"HTTP/1.1 200 OK\r\nShoal-Tunnel: framed\r\n\r\n";
+            let answered = write.write_all(framed).await.is_ok();
+            if answered && echo_frames(&mut reader, &mut write).await.is_some() {
+                continue;
+            }
+            return;
+        }
         if mode == Mode::Deserted {
             drop(reader.head().await);
             *shared.left.lock().unwrap() += 1;
@@ -313,6 +323,21 @@ async fn echo(
     }
 }
 
+/// Sends each frame back, until both directions have ended. None: the connection has before.
+async fn echo_frames(
+    reader: &mut Reader<impl tokio::io::AsyncRead + Unpin>,
+    write: &mut (impl tokio::io::AsyncWrite + Unpin),
+) -> Option<()> {
+    loop {
+        let header: [u8; 4] = reader.exactly(4).await.ok()?.try_into().ok()?;
+        let frame = reader.exactly(u32::from_be_bytes(header) as usize).await.ok()?;
+        write.write_all(&[&header[..], &frame].concat()).await.ok()?;
+        if frame.is_empty() {
+            return Some(());
+        }
+    }
+}
+
 /// Answers a request; whether the connection stays.
 async fn respond(
     head: &Head,
@@ -328,7 +353,7 @@ async fn respond(
         )
     };
     let text = match mode {
-        Mode::Serve | Mode::Overtake => ok(name.len()) + name,
+        Mode::Serve | Mode::KeepsConnections | Mode::Overtake => ok(name.len()) + name,
         Mode::Large => ok(1_000_000) + &"x".repeat(1_000_000),
         Mode::CloseUnanswered => return false,
         Mode::Silent | Mode::Deserted | Mode::InterimsForEver | Mode::FramedTunnel => {

@@ -12,7 +12,7 @@ use relay::{
     tunnel::{self, Options, Report},
 };
 
-pub use relay::tunnel::End;
+pub use relay::tunnel::{End, Framed};
 
 /// For how long a side that takes nothing any more keeps the reset of the other one waiting.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(1);
@@ -26,12 +26,13 @@ pub struct Ended {
     /// What moved, from the client (a) to the upstream (b) and back, and why it ended.
     pub report: Report,
     upstream: Stream,
+    framed: Framed,
 }
 
 /// Moves bytes both ways until both sides have closed, nothing has moved for `idle`, or one side
-/// fails.
-pub async fn run(client: Stream, upstream: Stream, idle: Duration) -> Ended {
-    run_until(client, upstream, idle, std::future::pending()).await
+/// fails. One of the connections may outlive it.
+pub async fn run(client: Stream, upstream: Stream, idle: Duration, framed: Framed) -> Ended {
+    run_until(client, upstream, idle, framed, std::future::pending()).await
 }
 
 /// As [`run`], and at the latest until `stop` ends.
@@ -39,18 +40,28 @@ pub async fn run_until(
     mut client: Stream,
     mut upstream: Stream,
     idle: Duration,
+    framed: Framed,
     stop: impl Future<Output = ()>,
 ) -> Ended {
-    let report = tunnel::run_until(&mut client, &mut upstream, &Options { idle }, stop).await;
-    Ended { client, report, upstream }
+    let options = Options { idle, framed };
+    let report = tunnel::run_until(&mut client, &mut upstream, &options, stop).await;
+    Ended { client, report, upstream, framed }
 }
 
 impl Ended {
-    /// Closes both connections as the tunnel has ended.
-    pub async fn close(self) {
-        let Self { client, upstream, report } = self;
+    /// Closes both connections as the tunnel has ended, but for the one that outlives it: that is
+    /// returned.
+    pub async fn close(self) -> Option<Stream> {
+        let Self { client, upstream, report, framed } = self;
         match report.end {
-            End::Finished | End::Idle => {}
+            End::Finished => {
+                return match framed {
+                    Framed::Neither => None,
+                    Framed::A => Some(client),
+                    Framed::B => Some(upstream),
+                };
+            }
+            End::Idle => {}
             // Nobody may take what came for everything.
             End::Stopped => {
                 client.abort();
@@ -65,5 +76,6 @@ impl Ended {
                 Box::pin(client.reset_when_delivered(DELIVERED_WITHIN)).await;
             }
         }
+        None
     }
 }

@@ -55,7 +55,7 @@ impl Balancer {
                     Box::pin(tunnel::run(
                         &mut client,
                         &mut upstream,
-                        &tunnel::Options { idle: PATIENCE.idle },
+                        &tunnel::Options { idle: PATIENCE.idle, framed: tunnel::Framed::Neither },
                     ))
                     .await;
                     return;

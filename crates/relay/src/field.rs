@@ -39,6 +39,7 @@ pub enum Field {
     WwwAuthenticate,
     ShoalRequestId,
     ShoalOriginTime,
+    ShoalTunnel,
     ProxyStatus,
     CacheStatus,
     CacheControl,
@@ -82,7 +83,7 @@ pub enum Field {
 
 impl Field {
     /// All of them, [`Field::Other`] first, in the order of their discriminants.
-    pub const ALL: [Field; 63] = [
+    pub const ALL: [Field; 64] = [
         Self::Other,
         Self::Host,
         Self::ContentLength,
@@ -107,6 +108,7 @@ impl Field {
         Self::WwwAuthenticate,
         Self::ShoalRequestId,
         Self::ShoalOriginTime,
+        Self::ShoalTunnel,
         Self::ProxyStatus,
         Self::CacheStatus,
         Self::CacheControl,
@@ -175,6 +177,7 @@ impl Field {
             Self::WwwAuthenticate => "WWW-Authenticate",
             Self::ShoalRequestId => "Shoal-Request-Id",
             Self::ShoalOriginTime => "Shoal-Origin-Time",
+            Self::ShoalTunnel => "Shoal-Tunnel",
             Self::ProxyStatus => "Proxy-Status",
             Self::CacheStatus => "Cache-Status",
             Self::CacheControl => "Cache-Control",
@@ -258,6 +261,7 @@ impl Field {
             ),
             (12, b'm') => among(name, &[(b"max-forwards", Self::MaxForwards)]),
             (12, b'p') => among(name, &[(b"proxy-status", Self::ProxyStatus)]),
+            (12, b's') => among(name, &[(b"shoal-tunnel", Self::ShoalTunnel)]),
             (13, b'a') => among(
                 name,
                 &[(b"authorization", Self::Authorization), (b"accept-ranges", Self::AcceptRanges)],

@@ -27,8 +27,12 @@ pub const PROXY_CREDENTIALS: FieldSet = FieldSet::of(&[
 ]);
 
 /// What only our own hops may say; stripped on every way in from somebody who is not one of them.
-pub const OURS: FieldSet =
-    FieldSet::of(&[Field::ShoalRequestId, Field::ShoalOriginTime, Field::ShoalClientCertificate]);
+pub const OURS: FieldSet = FieldSet::of(&[
+    Field::ShoalRequestId,
+    Field::ShoalOriginTime,
+    Field::ShoalTunnel,
+    Field::ShoalClientCertificate,
+]);
 
 /// What a client can claim of whom it speaks for: the writer puts what we know in the place of
 /// whatever came ([`crate::rewrite::HeadWriter::forwarded_for`],
@@ -39,9 +43,10 @@ pub const CLAIMS: FieldSet = FieldSet::of(&[Field::XForwardedFor, Field::Forward
 /// [`CLAIMS`] out of the set where they are to pass as they are.
 pub const BALANCER_REQUEST: FieldSet = HOP_BY_HOP.union(OURS).union(CLAIMS);
 
-/// Node's response through the balancer: a challenge stays, the time for the balancer's eyes goes,
+/// Node's response through the balancer: a challenge stays, what is for the balancer's eyes goes,
 /// the request id stays for the client.
-pub const BALANCER_RESPONSE: FieldSet = HOP_BY_HOP.with(Field::ShoalOriginTime);
+pub const BALANCER_RESPONSE: FieldSet =
+    HOP_BY_HOP.with(Field::ShoalOriginTime).with(Field::ShoalTunnel);
 
 /// Node to origin: credentials for this proxy end here. Claims as above.
 pub const NODE_REQUEST: FieldSet = HOP_BY_HOP.union(OURS).union(PROXY_CREDENTIALS).union(CLAIMS);
@@ -71,6 +76,7 @@ pub const NEVER_NOMINATED: FieldSet = FieldSet::of(&[
     Field::ShoalRequestId,
     Field::ShoalOriginTime,
     Field::ShoalClientCertificate,
+    Field::ShoalTunnel,
     Field::ProxyStatus,
     Field::CacheStatus,
     Field::CacheControl,

@@ -5,6 +5,7 @@
 //! are held only while bytes are moving, so an idle tunnel costs two connections and nothing else.
 
 mod flow;
+mod frame;
 mod pipe;
 
 use std::future::poll_fn;
@@ -20,11 +21,29 @@ use crate::fault::Fault;
 use crate::stream::Stream;
 use crate::wheel::{Kind, Timer};
 
-/// How long a tunnel lives without traffic.
+/// How long a tunnel lives without traffic, and what carries it.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Without a byte in either direction for this time, the tunnel ends.
     pub idle: Duration,
+    /// What is in frames.
+    pub framed: Framed,
+}
+
+/// What a balancer says in Shoal-Tunnel to ask for frames, and a node to agree.
+pub const FRAMED: &[u8] = b"framed";
+
+/// Which of the two connections carries the tunnel in frames, so that it is free for another
+/// request when the tunnel has [finished](End::Finished).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Framed {
+    /// Both end with the tunnel.
+    #[default]
+    Neither,
+    /// The first one outlives it.
+    A,
+    /// The second one outlives it.
+    B,
 }
 
 /// How a tunnel ended.
@@ -55,7 +74,7 @@ pub struct Report {
 
 /// Runs a tunnel to its end. What either connection has received already goes first; a direction
 /// that ends is closed towards the other side, and the opposite one goes on. When that has ended
-/// too, both are to be dropped, which closes it.
+/// too, both are to be dropped, which closes it, but for one that carried frames.
 pub async fn run(a: &mut Stream, b: &mut Stream, options: &Options) -> Report {
     run_until(a, b, options, std::future::pending()).await
 }
@@ -70,8 +89,12 @@ pub async fn run_until(
     let mut stop = pin!(stop);
     let pipes = a.worker().pipes().clone();
     let timer = Timer::new(a.worker().wheel());
-    let mut there = Flow::new(&pipes);
-    let mut back = Flow::new(&pipes);
+    let (there, back) = (Flow::new(&pipes), Flow::new(&pipes));
+    let (mut there, mut back) = match options.framed {
+        Framed::Neither => (there, back),
+        Framed::A => (there.out_of_frames(), back.into_frames()),
+        Framed::B => (there.into_frames(), back.out_of_frames()),
+    };
     timer.arm(Kind::Other, options.idle);
     let end = poll_fn(|cx| {
         let before = there.moved() + back.moved();
@@ -96,6 +119,10 @@ pub async fn run_until(
         timer.poll(cx).map(|_| End::Idle)
     })
     .await;
+    if end == End::Idle {
+        there.end_now(b);
+        back.end_now(a);
+    }
     Report { a_to_b: there.moved(), b_to_a: back.moved(), end }
 }
 

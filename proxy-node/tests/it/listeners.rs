@@ -97,6 +97,61 @@ fn the_relay_door_opens_only_to_those_who_hold_the_key_for_this_node() {
 }
 
 #[test]
+fn a_balancer_s_connection_outlives_its_tunnels() {
+    let proxy = Proxy::start();
+    let origin = echo_origin();
+    let get = format!("GET {} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 127.0.0.1\r\n\r\n", "/");
+    let connect = format!(
+        "CONNECT {0} HTTP/1.1\r\nHost: {0}\r\nX-Forwarded-For: 127.0.0.1\r\nShoal-Tunnel: \
+         framed\r\n\r\n",
+        origin.address
+    );
+    let frame = |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
+    let mut stream = proved(proxy.relay, &Challenge::local(&[1; 32]));
+    for _ in 0..2 {
+        stream.write_all(connect.as_bytes()).unwrap();
+        let reply = read_reply(&mut stream, "CONNECT");
+        assert_eq!((reply.status, reply.field("shoal-tunnel")), (200, Some("framed")));
+        // The origin answers, and closes when it has been told that there is no more.
+        stream.write_all(&[frame(get.as_bytes()), frame(b"")].concat()).unwrap();
+        let mut came = Vec::new();
+        loop {
+            let mut header = [0; 4];
+            stream.read_exact(&mut header).unwrap();
+            let mut bytes = vec![0; u32::from_be_bytes(header) as usize];
+            stream.read_exact(&mut bytes).unwrap();
+            if bytes.is_empty() {
+                break;
+            }
+            came.extend(bytes);
+        }
+        let text = String::from_utf8(came).unwrap();
+        assert!(text.starts_with("HTTP/1.1 200 ") && text.contains("GET / "), "{text}");
+    }
+    until("both have ended", || (proxy.node.metrics.active_tunnels.get() == 0).then_some(()));
+    stream
+        .write_all(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", origin.url("/")).as_bytes())
+        .unwrap();
+    assert_eq!(read_reply(&mut stream, "GET").status, 200);
+    assert_eq!(proxy.node.metrics.tunnels.get(), 2);
+    // Nobody else is understood so: what it sends is the origin's, byte for byte.
+    let addresses = Addresses {
+        source: "127.0.0.1:5".parse().unwrap(),
+        destination: "127.0.0.1:80".parse().unwrap(),
+    };
+    for mut stream in [
+        proved(proxy.relay, &Challenge::of_client(&addresses, &[1; 32])),
+        enter(proxy.address, b""),
+    ] {
+        stream.write_all(connect.as_bytes()).unwrap();
+        let reply = read_reply(&mut stream, "CONNECT");
+        assert_eq!((reply.status, reply.field("shoal-tunnel")), (200, None));
+        stream.write_all(get.as_bytes()).unwrap();
+        assert_eq!(read_reply(&mut stream, "GET").status, 200);
+    }
+}
+
+#[test]
 fn whom_a_request_belongs_to() {
     let proxy = Proxy::start();
     let origin = echo_origin();

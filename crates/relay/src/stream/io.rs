@@ -141,6 +141,15 @@ impl Stream {
         self.poll_send_once(cx, &[bytes])
     }
 
+    /// As [`poll_write`](Self::poll_write), of several parts.
+    pub(crate) fn poll_write_parts(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[&[u8]],
+    ) -> Poll<Result<usize, Fault>> {
+        self.poll_send_once(cx, parts)
+    }
+
     /// Writes the preamble and the parts once. Of an answer whose first bytes went ahead, to find
     /// out whether the client is still there (`watch.rs`), those count as written by this call.
     fn poll_send_once(

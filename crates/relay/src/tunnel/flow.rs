@@ -1,11 +1,12 @@
 //! One direction of a tunnel.
 
 use std::io;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Buf;
 use tokio::io::Interest;
 
+use super::frame::{Incoming, Outgoing};
 use super::pipe::{Pipe, Pipes};
 use crate::buffer;
 use crate::fault::Fault;
@@ -27,6 +28,9 @@ pub(super) struct Flow<'a> {
     mode: Mode,
     moved: u64,
     closed: bool,
+    /// Where what comes, or what goes, is in frames.
+    incoming: Option<Incoming>,
+    outgoing: Option<Outgoing>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,7 +58,25 @@ impl Error {
 
 impl<'a> Flow<'a> {
     pub(super) fn new(pipes: &'a Pipes) -> Self {
-        Self { pipes, pipe: None, mode: Mode::Copy, moved: 0, closed: false }
+        Self {
+            pipes,
+            pipe: None,
+            mode: Mode::Copy,
+            moved: 0,
+            closed: false,
+            incoming: None,
+            outgoing: None,
+        }
+    }
+
+    /// What comes is in frames.
+    pub(super) fn out_of_frames(self) -> Self {
+        Self { incoming: Some(Incoming::default()), ..self }
+    }
+
+    /// What goes is in frames.
+    pub(super) fn into_frames(self) -> Self {
+        Self { outgoing: Some(Outgoing::default()), ..self }
     }
 
     /// Bytes delivered.
@@ -78,12 +100,9 @@ impl<'a> Flow<'a> {
     ) -> Poll<Result<(), Error>> {
         let turn_ends = self.moved + TURN;
         while !self.closed {
-            ready!(self.poll_flush(cx, from, to)).map_err(Error::To)?;
-            if from.ended() {
-                // A socket whose last byte has been read ends in order when it is closed.
-                if !last || to.spliceable().is_none() {
-                    ready!(to.poll_finish(cx)).map_err(Error::To)?;
-                }
+            ready!(self.poll_flush(cx, from, to))?;
+            if self.has_ended(from).map_err(Error::From)? {
+                ready!(self.poll_close(cx, to, last)).map_err(Error::To)?;
                 self.closed = true;
                 break;
             }
@@ -103,23 +122,87 @@ impl<'a> Flow<'a> {
         Poll::Ready(Ok(()))
     }
 
+    /// Whether nothing more comes.
+    fn has_ended(&self, from: &Stream) -> Result<bool, Fault> {
+        match &self.incoming {
+            None => Ok(from.ended()),
+            Some(frames) if frames.ended() => Ok(true),
+            // It would have said so.
+            Some(_) if from.ended() => Err(Fault::Closed),
+            Some(_) => Ok(false),
+        }
+    }
+
+    /// Says that nothing more will come.
+    fn poll_close(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut Stream,
+        last: bool,
+    ) -> Poll<Result<(), Fault>> {
+        match &mut self.outgoing {
+            Some(frames) => frames.poll_end(cx, to),
+            // A socket whose last byte has been read ends in order when it is closed.
+            None if last && to.spliceable().is_some() => Poll::Ready(Ok(())),
+            None => to.poll_finish(cx),
+        }
+    }
+
+    /// Says, if that can be done at once, that this direction ends although there may have been
+    /// more to come. Only frames can say it.
+    pub(super) fn end_now(&mut self, to: &mut Stream) {
+        if let Some(frames) = self.outgoing.as_mut().filter(|_| !self.closed) {
+            // Who cannot be told finds the connection closed.
+            let _told = frames.poll_end(&mut Context::from_waker(Waker::noop()), to);
+        }
+    }
+
     /// Delivers what has been taken: copied bytes first, as they came first.
     fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut Stream,
         to: &mut Stream,
-    ) -> Poll<Result<(), Fault>> {
-        while !from.input_ref().is_empty() {
+    ) -> Poll<Result<(), Error>> {
+        loop {
+            let n = match &mut self.incoming {
+                Some(frames) => frames.next(from.input()).map_err(Error::From)?,
+                None => from.input_ref().len(),
+            };
+            if n == 0 {
+                break;
+            }
             if self.moved > LITTLE {
                 to.bound_unsent();
             }
-            let n = ready!(to.poll_write(cx, from.input_ref()))?;
+            let bytes = &from.input_ref()[..n];
+            let written = match &mut self.outgoing {
+                Some(frames) => frames.poll_write(cx, to, bytes),
+                None => to.poll_write(cx, bytes),
+            };
+            let n = ready!(written).map_err(Error::To)?;
             from.input().advance(n);
-            self.moved += n as u64;
+            self.delivered(n);
         }
+        ready!(self.poll_empty(cx, to)).map_err(Error::To)?;
+        // Nobody may be reading from it who would see to what TLS holds back.
+        to.poll_flush_once(cx).map_err(Error::To)
+    }
+
+    fn delivered(&mut self, n: usize) {
+        self.moved += n as u64;
+        if let Some(frames) = &mut self.incoming {
+            frames.took(n);
+        }
+    }
+
+    /// Delivers what is in the pipe.
+    fn poll_empty(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<Result<(), Fault>> {
         while let Some(pipe) = self.pipe.as_mut().filter(|pipe| pipe.held() > 0) {
             to.bound_unsent();
+            if let Some(frames) = &mut self.outgoing {
+                ready!(frames.poll_begin(cx, to, pipe.held()))?;
+            }
             let Some(socket) = to.spliceable() else {
                 return Poll::Ready(Err(Fault::Io(io::ErrorKind::Unsupported)));
             };
@@ -128,13 +211,15 @@ impl<'a> Flow<'a> {
                 Ok(n) => {
                     to.count_sent(n);
                     self.moved += n as u64;
+                    if let Some(frames) = &mut self.outgoing {
+                        frames.wrote(n);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
-        // Nobody may be reading from it who would see to what TLS holds back.
-        to.poll_flush_once(cx)
+        Poll::Ready(Ok(()))
     }
 
     fn poll_take(
@@ -143,7 +228,10 @@ impl<'a> Flow<'a> {
         from: &mut Stream,
         to: &Stream,
     ) -> Poll<Result<(), Fault>> {
+        // A frame's header is read, what it holds is spliced.
+        let most = self.incoming.as_ref().map_or(u64::MAX, |frames| frames.left() as u64);
         if self.mode == Mode::Splice
+            && most > 0
             && let Some(socket) = from.spliceable()
         {
             ready!(socket.poll_read_ready(cx))?;
@@ -154,7 +242,7 @@ impl<'a> Flow<'a> {
                 self.mode = Mode::OnlyCopy;
                 return Poll::Ready(Ok(()));
             }
-            return Poll::Ready(self.splice_in(from));
+            return Poll::Ready(self.splice_in(from, most));
         }
         let n = ready!(from.poll_read(cx, buffer::SIZE))?;
         if n >= STREAM && self.mode == Mode::Copy {
@@ -166,14 +254,17 @@ impl<'a> Flow<'a> {
 }
 
 impl Flow<'_> {
-    fn splice_in(&mut self, from: &mut Stream) -> Result<(), Fault> {
+    fn splice_in(&mut self, from: &mut Stream, most: u64) -> Result<(), Fault> {
         let (Some(pipe), Some(socket)) = (self.pipe.as_mut(), from.spliceable()) else {
             return Ok(());
         };
-        match socket.try_io(Interest::READABLE, || pipe.fill(socket, u64::MAX)) {
+        match socket.try_io(Interest::READABLE, || pipe.fill(socket, most)) {
             Ok(n) => {
-                if n < STREAM {
+                if n < STREAM && (n as u64) < most {
                     self.mode = Mode::Copy;
+                }
+                if let Some(frames) = &mut self.incoming {
+                    frames.took(n);
                 }
                 from.count_spliced(n);
                 Ok(())

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{End, Options, Report, run};
+use super::{End, Framed, Options, Report, run};
 use crate::fault::Fault;
 use crate::media::{Medium, TRUST, from_client, name, over_every_medium, sockets, to_server};
-use crate::stream::Io;
+use crate::stream::{Io, Stream};
 use crate::wheel::Kind;
 use crate::worker::block_on;
 
@@ -18,6 +18,7 @@ over_every_medium! {
     an_end_that_takes_nothing_has_little_waiting_for_it
     megabytes_arrive_whole_both_ways_at_once
     what_was_received_before_the_tunnel_goes_first
+    through_frames
     a_reset_ends_the_tunnel_and_names_the_side
     an_idle_tunnel_ends
     a_slow_reader_holds_the_sender_back_and_loses_nothing
@@ -29,10 +30,17 @@ fn tunnel<F: Future<Output = ()>>(
     idle: Duration,
     ends: impl FnOnce(Io, Io) -> F,
 ) -> Report {
+    tunnel_of(media, Options { idle, framed: Framed::Neither }, ends)
+}
+
+fn tunnel_of<F: Future<Output = ()>>(
+    media: (Medium, Medium),
+    options: Options,
+    ends: impl FnOnce(Io, Io) -> F,
+) -> Report {
     block_on(|worker| async move {
         let ((mut a, left), (mut b, right)) =
             (from_client(&worker, media.0).await, to_server(&worker, media.1).await);
-        let options = Options { idle };
         let run = async move {
             let report = run(&mut a, &mut b, &options).await;
             drop((a, b));
@@ -105,7 +113,7 @@ fn what_was_received_before_the_tunnel_goes_first(medium: Medium) {
         left.write_all(b"early ").await.unwrap();
         a.fill(Kind::Other, LONG).await.unwrap();
         left.write_all(b"late").await.unwrap();
-        let options = Options { idle: LONG };
+        let options = Options { idle: LONG, framed: Framed::Neither };
         let run = async move {
             let report = run(&mut a, &mut b, &options).await;
             drop((a, b));
@@ -121,6 +129,90 @@ fn what_was_received_before_the_tunnel_goes_first(medium: Medium) {
         assert_eq!(report.end, End::Finished);
         assert!(worker.live() == 0);
     });
+}
+
+/// A tunnel from a client through a balancer and a node, which are in this process.
+fn through_frames(medium: Medium) {
+    let lengths =
+        [(5_000_000, 3_000_001, 100_000), (300_000, 7, 1000), (0, 4_000_000, 1 << 20), (9, 0, 1)];
+    for (there, back, piece) in lengths {
+        let (one, two) = (noise(there, 3), noise(back, 4));
+        let (client_side, origin_side) = block_on(|worker| async move {
+            let ((mut client, left), (mut out, carried)) =
+                (from_client(&worker, medium).await, sockets(&worker).await);
+            let (mut node, (mut origin, right)) =
+                (Stream::new(&worker, carried), to_server(&worker, medium).await);
+            let balancer = async {
+                let options = Options { idle: LONG, framed: Framed::B };
+                let report = run(&mut client, &mut out, &options).await;
+                drop(client);
+                report
+            };
+            let at_node = async {
+                let options = Options { idle: LONG, framed: Framed::A };
+                let report = run(&mut node, &mut origin, &options).await;
+                drop(origin);
+                report
+            };
+            let ((left_in, left_out), (right_in, right_out)) =
+                (tokio::io::split(left), tokio::io::split(right));
+            let all = async {
+                tokio::join!(
+                    balancer,
+                    at_node,
+                    send(left_out, &one, piece),
+                    send(right_out, &two, piece),
+                    receive(left_in),
+                    receive(right_in)
+                )
+            };
+            let (a, b, (), (), got_two, got_one) =
+                tokio::time::timeout(3 * LONG, all).await.expect("the tunnel hangs");
+            assert!(got_one == one && got_two == two, "{medium:?} {there} {back}");
+            // Nothing of the tunnel is left, and the connection is what it was.
+            out.write_all(&[b"another request"], LONG).await.unwrap();
+            node.fill(Kind::Other, LONG).await.unwrap();
+            assert_eq!(&node.input()[..], b"another request");
+            node.write_all(&[b"its answer"], LONG).await.unwrap();
+            out.fill(Kind::Other, LONG).await.unwrap();
+            assert_eq!(&out.input()[..], b"its answer");
+            (a, b)
+        });
+        let whole = Report { a_to_b: there as u64, b_to_a: back as u64, end: End::Finished };
+        assert_eq!((client_side, origin_side), (whole, whole), "{medium:?}");
+    }
+}
+
+/// What a peer that speaks in frames sends, and how the tunnel ends that is to believe it.
+#[test]
+fn frames_that_say_nothing_sensible_end_the_tunnel() {
+    let frame = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes(), bytes].concat();
+    let end = frame(b"");
+    for (what, sent, delivered, expected) in [
+        ("closed between frames", frame(b"abc"), &b"abc"[..], End::A(Fault::Closed)),
+        ("closed in a frame", frame(b"abcdef")[..7].to_vec(), b"abc", End::A(Fault::Closed)),
+        ("closed in a header", vec![0, 0], b"", End::A(Fault::Closed)),
+        ("closed at once", vec![], b"", End::A(Fault::Closed)),
+        (
+            "a length that is none",
+            [frame(b"ab"), b"GET / HTTP/1.1\r\n".to_vec()].concat(),
+            b"ab",
+            End::A(Fault::Io(std::io::ErrorKind::InvalidData)),
+        ),
+        ("an end", [frame(b"ab"), frame(b"c"), end.clone()].concat(), b"abc", End::Finished),
+    ] {
+        let media = (Medium::Tcp, Medium::Tcp);
+        let options = Options { idle: LONG, framed: Framed::A };
+        let report = tunnel_of(media, options, |mut left, mut right| async move {
+            left.write_all(&sent).await.unwrap();
+            left.shutdown().await.unwrap();
+            let mut got = Vec::new();
+            // A tunnel that was cut ends in a reset.
+            drop(right.read_to_end(&mut got).await);
+            assert_eq!(got, delivered, "{what}");
+        });
+        assert_eq!(report.end, expected, "{what}");
+    }
 }
 
 fn a_reset_ends_the_tunnel_and_names_the_side(medium: Medium) {
@@ -218,24 +310,27 @@ fn what_waits_behind_a_full_socket_is_sent_although_nobody_reads_from_that_side(
         let (mut b, mut right) = (b.unwrap(), right.unwrap());
         let bytes = noise(60_000, 4);
         let both = async {
-            tokio::join!(run(&mut a, &mut b, &Options { idle: LONG }), async {
-                // Its direction has ended, and the relay reads nothing more from it.
-                right.shutdown().await.unwrap();
-                assert_eq!(left.read(&mut [0]).await.unwrap(), 0);
-                let sending = async { left.write_all(&bytes).await.unwrap() };
-                let receiving = async {
-                    let mut received = vec![0; bytes.len()];
-                    for piece in received.chunks_mut(5000) {
-                        right.read_exact(piece).await.unwrap();
-                        tokio::task::yield_now().await;
-                    }
-                    assert!(received == bytes);
-                };
-                // The sender does not close before everything has arrived: nothing else would wake
-                // the tunnel.
-                tokio::join!(sending, receiving);
-                drop((left, right));
-            })
+            tokio::join!(
+                run(&mut a, &mut b, &Options { idle: LONG, framed: Framed::Neither }),
+                async {
+                    // Its direction has ended, and the relay reads nothing more from it.
+                    right.shutdown().await.unwrap();
+                    assert_eq!(left.read(&mut [0]).await.unwrap(), 0);
+                    let sending = async { left.write_all(&bytes).await.unwrap() };
+                    let receiving = async {
+                        let mut received = vec![0; bytes.len()];
+                        for piece in received.chunks_mut(5000) {
+                            right.read_exact(piece).await.unwrap();
+                            tokio::task::yield_now().await;
+                        }
+                        assert!(received == bytes);
+                    };
+                    // The sender does not close before everything has arrived: nothing else would wake
+                    // the tunnel.
+                    tokio::join!(sending, receiving);
+                    drop((left, right));
+                }
+            )
         };
         let (report, ()) = tokio::time::timeout(2 * LONG, both).await.expect("the tunnel hangs");
         assert_eq!(report.a_to_b, 60_000);
