@@ -325,8 +325,8 @@ fn what_waits_behind_a_full_socket_is_sent_although_nobody_reads_from_that_side(
                         }
                         assert!(received == bytes);
                     };
-                    // The sender does not close before everything has arrived: nothing else would wake
-                    // the tunnel.
+                    // The sender does not close before everything has arrived: nothing else would
+                    // wake the tunnel.
                     tokio::join!(sending, receiving);
                     drop((left, right));
                 }
