@@ -78,7 +78,7 @@ impl Nonces {
     ///
     /// # Errors
     /// The kernel gives no randomness.
-    pub fn next(&mut self) -> io::Result<Nonce> {
+    pub fn take(&mut self) -> io::Result<Nonce> {
         if self.left == 0 {
             fill(self.ahead.as_flattened_mut())?;
             self.left = MANY;
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn nonces_differ() {
         let mut many = Nonces::default();
-        let nonces = (0..1000).flat_map(|_| [nonce().unwrap(), many.next().unwrap()]);
+        let nonces = (0..1000).flat_map(|_| [nonce().unwrap(), many.take().unwrap()]);
         assert_eq!(nonces.collect::<std::collections::HashSet<_>>().len(), 2000);
     }
 

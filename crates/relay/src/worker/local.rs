@@ -131,7 +131,7 @@ impl Worker {
     /// # Errors
     /// The kernel gives no randomness.
     pub fn nonce(&self) -> std::io::Result<Nonce> {
-        self.0.nonces.borrow_mut().next()
+        self.0.nonces.borrow_mut().take()
     }
 
     /// What the handle outside reads of this worker.
