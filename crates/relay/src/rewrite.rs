@@ -217,10 +217,18 @@ impl<'o> HeadWriter<'o> {
     /// Adds our entry to Via (RFC 9110 §7.6.3): the version that we received, and our pseudonym.
     /// Entries before ours were copied.
     pub fn via(&mut self, received: Version, pseudonym: &str) {
-        self.out.extend_from_slice(match received {
-            Version::Http10 => b"Via: 1.0 ",
-            Version::Http11 => b"Via: 1.1 ",
-        });
+        let received = match received {
+            Version::Http10 => "1.0",
+            Version::Http11 => "1.1",
+        };
+        self.via_as(received, pseudonym);
+    }
+
+    /// As [`via`](Self::via), of a message that has come in another version of HTTP.
+    pub fn via_as(&mut self, received: &str, pseudonym: &str) {
+        self.out.extend_from_slice(b"Via: ");
+        self.out.extend_from_slice(received.as_bytes());
+        self.out.push(b' ');
         push_text(self.out, pseudonym.as_bytes());
         self.out.extend_from_slice(b"\r\n");
     }

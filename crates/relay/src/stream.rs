@@ -89,6 +89,18 @@ impl Stream {
         Self::over(worker, Io::Duplex(Box::new(end)))
     }
 
+    /// Wraps one end of a connection in memory that carries one of several requests which the client
+    /// of this connection has under way: it is counted as one more connection of that client. None:
+    /// the client has its share.
+    pub fn beside(&self, end: Duplex) -> Option<Self> {
+        let mut stream = Self::in_memory(&self.0.worker, end);
+        if self.is_of_client() {
+            let (place, timer) = (self.0.place, stream.0.reading.timer.key());
+            stream.0.place = self.0.worker.enter_beside(place, timer)?;
+        }
+        Some(stream)
+    }
+
     fn over(worker: &Worker, io: Io) -> Self {
         Self(Box::new(Inner {
             io,
@@ -176,6 +188,7 @@ impl Stream {
                     worker.descriptors().measure();
                 }
             })?;
+        worker.descriptors().note(tcp.as_raw_fd());
         tcp.set_nodelay(true)?;
         Ok(Self::new(worker, tcp))
     }
@@ -334,8 +347,8 @@ impl Stream {
         self.0.writing.poll(cx, Kind::Write, after)
     }
 
-    /// Nothing is expected from the peer just now.
-    pub(crate) fn expect_nothing(&self) {
+    /// Nothing is expected from the peer just now: no deadline for reading runs.
+    pub fn expect_nothing(&self) {
         self.0.reading.progressed();
     }
 

@@ -91,17 +91,53 @@ impl ChunkedDecoder {
     /// Consumes bytes up to the end of the first stretch of payload among them, or all of them, or
     /// up to the end of the body. Call it with what is left until nothing is, or the body is done.
     pub fn next(&mut self, bytes: &[u8]) -> Result<Piece, Malformed> {
+        self.next_telling(bytes, |_| {})
+    }
+
+    /// As [`next`](Self::next); what belongs to the trailer section is appended to `trailers`, with
+    /// the empty line at its end. It is checked when the body is done, and not before.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn next_with_trailers(
+        &mut self,
+        bytes: &[u8],
+        trailers: &mut Vec<u8>,
+    ) -> Result<Piece, Malformed> {
+        self.next_telling(bytes, |byte| trailers.push(byte))
+    }
+
+    fn next_telling(
+        &mut self,
+        bytes: &[u8],
+        mut trailer: impl FnMut(u8),
+    ) -> Result<Piece, Malformed> {
         let mut at = 0;
         while self.state != State::Done && self.state != State::Data {
             let Some(byte) = bytes.get(at) else {
                 return Ok(Piece { consumed: at, payload: at..at, done: false });
             };
+            if self.is_in_trailers() {
+                trailer(*byte);
+            }
             self.step(*byte)?;
             at += 1;
         }
         let payload =
             if self.state == State::Data { at..at + self.take(bytes.len() - at) } else { at..at };
         Ok(Piece { consumed: payload.end, payload, done: self.is_done() })
+    }
+
+    fn is_in_trailers(&self) -> bool {
+        matches!(
+            self.state,
+            State::TrailerStart
+                | State::TrailerName
+                | State::TrailerBlank
+                | State::TrailerValue
+                | State::TrailerLf
+                | State::EndLf
+        )
     }
 
     /// Takes up to `available` bytes of payload.

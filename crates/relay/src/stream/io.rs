@@ -110,6 +110,21 @@ impl Stream {
         }
     }
 
+    /// As [`poll_fill`](Self::poll_fill), and what comes does not put the deadline off: it runs from
+    /// the first call that finds nothing until [`expect_nothing`](Self::expect_nothing). For
+    /// protocols in which a peer can say much that is no progress.
+    pub fn poll_fill_by(
+        &mut self,
+        cx: &mut Context<'_>,
+        kind: Kind,
+        deadline: Duration,
+    ) -> Poll<Result<usize, Fault>> {
+        match self.poll_keeping_deadline(cx) {
+            Poll::Pending => self.0.reading.poll(cx, kind, deadline).map(Err),
+            ready => ready,
+        }
+    }
+
     /// Reads once more into [`input`](Self::input). `Ok(0)`: the peer has sent its last byte.
     ///
     /// # Errors
@@ -229,7 +244,7 @@ impl Stream {
 
     /// Ready when nothing of what was written waits in this process, as it may with TLS. Whoever
     /// reads the connection next need not ask: a read sees to it as well.
-    pub(crate) fn poll_flush(
+    pub fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
         deadline: Duration,
@@ -260,7 +275,7 @@ impl Stream {
     }
 
     /// As [`finish_writing`](Self::finish_writing).
-    pub(crate) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+    pub fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         match ready!(Pin::new(&mut self.0.io).poll_shutdown(cx)) {
             // The peer has gone already, which whoever reads will find out.
             Err(error) if error.kind() == std::io::ErrorKind::NotConnected => Poll::Ready(Ok(())),

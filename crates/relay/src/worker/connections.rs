@@ -117,6 +117,11 @@ impl Connections {
         self.members.borrow_mut().insert(source, timer, allowance)
     }
 
+    /// Whose it is, and what they may have.
+    pub(super) fn whose(&self, place: Place) -> Option<(Source, Arc<Allowance>)> {
+        self.members.borrow().whose(place)
+    }
+
     /// It has ended.
     pub(crate) fn leave(&self, place: Place) {
         let left = self.members.borrow_mut().remove(place);

@@ -4,7 +4,8 @@
 //! the limit therefore means that the process has nearly run out of them.
 
 use std::cell::Cell;
-use std::os::fd::RawFd;
+use std::fs::File;
+use std::os::fd::{AsRawFd as _, RawFd};
 
 use nix::sys::resource::{Resource, getrlimit};
 
@@ -17,11 +18,15 @@ const KEPT_MOST: u64 = 256;
 /// The descriptors below this one are for clients too. What the limit is can change while the
 /// process runs (prlimit(2)), so it is looked at again when it would turn somebody away, and when
 /// there was no descriptor left.
-pub(crate) struct Descriptors(Cell<u64>);
+pub(crate) struct Descriptors {
+    clients: Cell<u64>,
+    /// The last one that the kernel has given to a connection of this worker.
+    latest: Cell<u64>,
+}
 
 impl Descriptors {
     pub(super) fn new() -> Self {
-        let descriptors = Self(Cell::new(0));
+        let descriptors = Self { clients: Cell::new(0), latest: Cell::new(0) };
         descriptors.measure();
         descriptors
     }
@@ -29,19 +34,38 @@ impl Descriptors {
     /// Looks at the limit.
     pub(crate) fn measure(&self) {
         // Without an answer nobody is turned away for it.
-        self.0.set(
+        self.clients.set(
             getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| for_clients(soft)),
         );
+    }
+
+    /// The kernel has given this one to a connection.
+    pub(crate) fn note(&self, descriptor: RawFd) {
+        self.latest.set(u64::try_from(descriptor).unwrap_or(0));
+    }
+
+    /// As [`left`](Self::left), for what has no descriptor of its own and will have one made. While
+    /// the last one that was given leaves plenty, the kernel is not asked.
+    pub(crate) fn left_now(&self) -> (u64, u64) {
+        let plenty = self.latest.get() < self.clients.get() / 2;
+        if !plenty {
+            match File::open("/dev/null") {
+                Ok(probe) => self.note(probe.as_raw_fd()),
+                Err(_) => return (0, self.clients.get()),
+            }
+        }
+        self.left(RawFd::try_from(self.latest.get()).unwrap_or(RawFd::MAX))
     }
 
     /// How many more descriptors clients may have, and how many in all, as the one says that a
     /// client was given. None are left: it may not stay.
     pub(crate) fn left(&self, descriptor: RawFd) -> (u64, u64) {
-        let descriptor = u64::try_from(descriptor).unwrap_or(0);
-        if descriptor >= self.0.get() {
+        self.note(descriptor);
+        let descriptor = self.latest.get();
+        if descriptor >= self.clients.get() {
             self.measure();
         }
-        (self.0.get().saturating_sub(descriptor), self.0.get())
+        (self.clients.get().saturating_sub(descriptor), self.clients.get())
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use super::connections::Connections;
+use super::connections::{Connections, Place};
 use super::descriptors::Descriptors;
 use super::task::Counted;
 use super::{Meter, Phase, bump};
@@ -119,6 +119,15 @@ impl Worker {
     /// Connections of clients.
     pub(crate) fn connections(&self) -> &Connections {
         &self.0.connections
+    }
+
+    /// Counts one more connection of the client whose connection is at `place`; it waits with the
+    /// timer of this key. None: the client has its share.
+    pub(crate) fn enter_beside(&self, place: Place, timer: u32) -> Option<Place> {
+        let (source, allowance) = self.0.connections.whose(place)?;
+        let (left, all) = self.0.descriptors.left_now();
+        let may = self.0.connections.enter(&source, allowance.connections(left, all));
+        may.then(|| self.0.connections.place(source, timer, &allowance))
     }
 
     /// Where the parts of a small write are put together.

@@ -107,6 +107,12 @@ impl Members {
         key
     }
 
+    /// Whose it is, and what they may have.
+    pub(super) fn whose(&self, key: Place) -> Option<(Source, Arc<Allowance>)> {
+        let member = self.slab.get(key as usize)?.as_ref()?;
+        Some((member.source, Arc::clone(&member.allowance)))
+    }
+
     /// Returns whose it was, and what it held.
     pub(super) fn remove(&mut self, key: Place) -> Option<(Source, u32)> {
         let Member { source, held, groups, links, .. } = self.slab.get_mut(key as usize)?.take()?;
