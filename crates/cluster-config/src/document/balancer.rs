@@ -23,7 +23,7 @@ use serde_json::Value;
 pub use backend::{Backend, Balance, CircuitBreaker, ForwardedFor, SendProxy, Timeouts};
 pub use bind::{Bind, UnixFiles};
 pub use fields::{Field, Fields, Part};
-pub use frontend::{ClientTimeouts, Frontend, StatsPage};
+pub use frontend::{ClientTimeouts, Frontend, Http2, StatsPage};
 pub use health::{AgentCheck, Failure, HttpCheck, OwnCheck, Passive, Suspicion};
 pub use outliers::OutlierEjection;
 pub use retry::{Hedge, Retry, RetryOn};

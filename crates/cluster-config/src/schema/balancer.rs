@@ -21,7 +21,7 @@ use super::notation::{Duration, Percent};
 
 pub use backend::{Backend, BackendTimeouts, Balance, CircuitBreaker, ForwardedFor};
 pub use fields::Fields;
-pub use frontend::{Frontend, FrontendTimeouts};
+pub use frontend::{Frontend, FrontendTimeouts, Http2};
 pub use health::{AgentCheck, Check, Failure, HttpCheck, Passive, Suspicion};
 pub use outliers::OutlierEjection;
 pub use retry::{Hedge, Retry};

@@ -64,6 +64,7 @@ pub(super) fn compile(
             "name the file of their authorities: client_ca: file:/etc/shoal/clients.pem",
         );
     }
+    http2(context, &written.http2, (mode, tls.is_some()), path);
     let backend = written.backend.value;
     // Proxy-nodes have no page of their own. Other servers may have one, which is theirs to answer
     // with.
@@ -112,6 +113,7 @@ pub(super) fn compile(
         proxy_protocol_unix: downstreams.iter().any(|it| it.value.is_none()),
         proxy_protocol: downstreams.iter().filter_map(|it| it.value).collect(),
         tls: tls.map(Into::into),
+        http2: written.http2.into(),
         use_backend,
         backend,
         health_path,
@@ -138,6 +140,32 @@ pub(super) fn binds(frontends: &[schema::Frontend]) -> Vec<Bound> {
         }
     }
     binds
+}
+
+fn http2(
+    context: &mut Context,
+    written: &schema::Http2,
+    (mode, secure): (document::Mode, bool),
+    path: &str,
+) {
+    if !written.prior_knowledge {
+        return;
+    }
+    let path = format!("{path}/http2/prior_knowledge");
+    if mode == document::Mode::Tcp {
+        context.error(
+            &path,
+            "a frontend of mode tcp passes on what clients speak, whatever it is",
+            "remove it",
+        );
+    }
+    if secure {
+        context.error(
+            &path,
+            "with TLS, clients and balancer agree on HTTP/2 in the handshake",
+            "remove it; `enabled` offers HTTP/2 there",
+        );
+    }
 }
 
 /// A key that moved from the backends to the frontends, where it was and where it is.

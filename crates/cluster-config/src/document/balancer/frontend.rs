@@ -35,6 +35,9 @@ pub struct Frontend {
     /// Clients speak TLS; none: they do not.
     #[serde(default)]
     pub tls: Option<Tls>,
+    /// Whether clients may speak HTTP/2.
+    #[serde(default)]
+    pub http2: Http2,
     /// First match wins.
     #[serde(default)]
     pub use_backend: Vec<UseBackend>,
@@ -62,6 +65,23 @@ pub struct Frontend {
     pub limits: Limits,
     /// How long its clients may take.
     pub timeouts: ClientTimeouts,
+}
+
+/// HTTP/2 with clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Http2 {
+    /// Offered in TLS handshakes.
+    pub enabled: bool,
+    /// Without TLS, a connection that begins with its preface speaks it.
+    pub prior_knowledge: bool,
+    /// Requests and tunnels that a connection may have under way.
+    pub max_concurrent_streams: u32,
+}
+
+impl Default for Http2 {
+    fn default() -> Self {
+        Self { enabled: true, prior_knowledge: false, max_concurrent_streams: 100 }
+    }
 }
 
 /// HAProxy's statistics page.

@@ -37,6 +37,9 @@ pub struct Frontend {
     /// Clients speak TLS here.
     #[serde(default)]
     pub tls: Option<Tls>,
+    /// HTTP/2 with clients.
+    #[serde(default)]
+    pub http2: Http2,
     /// Where some requests or connections go; the first rule that matches decides.
     #[serde(default)]
     pub use_backend: Vec<UseBackend>,
@@ -93,6 +96,34 @@ impl From<UnixFiles> for document::UnixFiles {
     fn from(written: UnixFiles) -> Self {
         let name = |it: Option<Name>| it.map(|it| it.value);
         Self { mode: written.mode.value, user: name(written.user), group: name(written.group) }
+    }
+}
+
+/// HTTP/2 with clients: requests and tunnels side by side on one connection.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http2 {
+    /// Offered to clients that speak TLS (ALPN `h2`, beside `http/1.1`), where there is `tls`.
+    pub enabled: bool,
+    /// Without `tls`, a connection that begins with the preface of HTTP/2 speaks it, as clients do
+    /// that are told to (RFC 9113 §3.3); all others speak HTTP/1.1.
+    pub prior_knowledge: bool,
+    /// Requests and tunnels that one connection may have under way. Each of them counts as one
+    /// connection of its client under `limits`.
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_concurrent_streams: u32,
+}
+
+impl Default for Http2 {
+    fn default() -> Self {
+        Self { enabled: true, prior_knowledge: false, max_concurrent_streams: 100 }
+    }
+}
+
+impl From<Http2> for document::Http2 {
+    fn from(written: Http2) -> Self {
+        let Http2 { enabled, prior_knowledge, max_concurrent_streams } = written;
+        Self { enabled, prior_knowledge, max_concurrent_streams }
     }
 }
 
