@@ -19,7 +19,7 @@ use crate::{
     evidence::Rules,
     fields::Rewrites,
     route::{self, Route},
-    tls::Acceptor,
+    tls::{Acceptor, Within},
 };
 
 /// Everything that the bundle says about this balancer.
@@ -96,10 +96,14 @@ impl Generation {
         let mut problems = Vec::new();
         for (frontend, acceptor) in self.document.frontends.iter().zip(&mut self.acceptors) {
             let Some(settings) = &frontend.tls else { continue };
-            let http = frontend.mode == Mode::Http;
-            let known = before.acceptors.iter().flatten().find(|it| it.is_for(settings, http));
+            let within = match frontend.mode {
+                Mode::Http if frontend.http2.enabled => Within::Http,
+                Mode::Http => Within::Http1,
+                Mode::Tcp => Within::Any,
+            };
+            let known = before.acceptors.iter().flatten().find(|it| it.is_for(settings, within));
             match known.map_or_else(
-                || Acceptor::new(settings, http, now).map(Arc::new),
+                || Acceptor::new(settings, within, now).map(Arc::new),
                 |known| Ok(Arc::clone(known)),
             ) {
                 Ok(made) => *acceptor = Some(made),

@@ -1,6 +1,7 @@
 //! One client's connection, from its first byte to its end.
 
 pub mod http;
+pub mod http2;
 pub mod tcp;
 
 use std::{
@@ -39,6 +40,8 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// What TLS told of the client.
     pub told: Option<Rc<Told>>,
+    /// Its requests come as streams of HTTP/2.
+    pub http2: bool,
     /// The client's address as text.
     name: Text,
 }
@@ -50,15 +53,33 @@ impl Connection {
         peer: SocketAddr,
         told: Option<Rc<Told>>,
     ) -> Rc<Self> {
+        Rc::new(Self::of(local, frontend, peer, told))
+    }
+
+    fn over_http2(
+        local: &Local,
+        frontend: &Arc<Frontend>,
+        peer: SocketAddr,
+        told: Option<Rc<Told>>,
+    ) -> Rc<Self> {
+        Rc::new(Self { http2: true, ..Self::of(local, frontend, peer, told) })
+    }
+
+    fn of(
+        local: &Local,
+        frontend: &Arc<Frontend>,
+        peer: SocketAddr,
+        told: Option<Rc<Told>>,
+    ) -> Self {
         let (local, frontend) = (local.clone(), Arc::clone(frontend));
         let name = Text::of(peer.ip().to_canonical());
-        Rc::new(Self { local, frontend, peer, told, name })
+        Self { local, frontend, peer, told, http2: false, name }
     }
 }
 
 /// Serves a connection to its end. `request` is [`http::request`]; what it makes is kept in
 /// `requests`.
-pub async fn serve<F: Future<Output = Ended>>(
+pub async fn serve<F: Future<Output = Ended> + 'static>(
     local: Local,
     listener: Arc<Listener>,
     client: Stream,
@@ -71,8 +92,8 @@ pub async fn serve<F: Future<Output = Ended>>(
     counts.connections.up();
     let _active = Raised::new(&counts.active_connections);
     let entry = Entry::of(&local, &listener, peer);
-    let mode = entry.mode;
-    let (client, peer) = if entry.is_open() {
+    let (mode, http2) = (entry.mode, entry.http2);
+    let (mut client, peer) = if entry.is_open() {
         (client, peer)
     } else {
         // On the heap, as everything that few connections need.
@@ -87,6 +108,11 @@ pub async fn serve<F: Future<Output = Ended>>(
     let told = Told::of(&client);
     if mode == Mode::Tcp {
         return Box::pin(tcp::serve(Connection::new(&local, &opened, peer, told), client)).await;
+    }
+    // On the heap as well.
+    if http2 && Box::pin(http2::is_spoken(&local, &opened, &mut client)).await {
+        let entrance = http2::Entrance::new(&local, &listener, &opened, (peer, told));
+        return Box::pin(http2::serve(entrance, client, requests, request)).await;
     }
     let connection = RefCell::new(Connection::new(&local, &opened, peer, told));
     let idle = || (Kind::Idle, http::idle(&local, &connection.borrow().frontend));
@@ -113,6 +139,8 @@ struct Entry {
     proxied: bool,
     /// TLS.
     acceptor: Option<Arc<Acceptor>>,
+    /// HTTP/2 may be spoken.
+    http2: bool,
     /// Each of them within this time.
     within: Duration,
 }
@@ -122,7 +150,7 @@ impl Entry {
         let table = local.table();
         let Some(served) = table.served(&listener.served()) else {
             let (mode, within) = (Mode::Http, Duration::ZERO);
-            return Self { mode, proxied: false, acceptor: None, within };
+            return Self { mode, proxied: false, acceptor: None, http2: false, within };
         };
         let (settings, address) = (served.settings, peer.ip().to_canonical());
         Self {
@@ -133,6 +161,7 @@ impl Entry {
                 settings.proxy_protocol.iter().any(|network| network.contains(&address))
             },
             acceptor: served.acceptor.map(Arc::clone),
+            http2: http2::may_be_spoken(settings),
             within: settings.timeouts.request_head,
         }
     }

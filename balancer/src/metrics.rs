@@ -31,6 +31,15 @@ pub const TUNNELS: &str = "shoal_balancer_tunnels_total";
 pub const CUT_TUNNELS: &str = "shoal_balancer_tunnels_cut_total";
 /// Responses that a server's death cut after their first byte, by `frontend`.
 pub const CUT_RESPONSES: &str = "shoal_balancer_responses_cut_total";
+/// Client connections that speak HTTP/2, by `frontend`.
+pub const HTTP2_CONNECTIONS: &str = "shoal_balancer_http2_connections_total";
+/// Streams that clients have opened, by `frontend`: requests and tunnels, refused ones included.
+pub const HTTP2_STREAMS: &str = "shoal_balancer_http2_streams_total";
+/// Streams that clients have reset, by `frontend`.
+pub const HTTP2_RESETS: &str = "shoal_balancer_http2_streams_reset_total";
+/// Connections ended because their clients reset streams or sent frames without need, by
+/// `frontend`.
+pub const HTTP2_FLOODS: &str = "shoal_balancer_http2_floods_total";
 /// Requests by `backend` and `server`.
 pub const SERVER_REQUESTS: &str = "shoal_balancer_server_requests_total";
 /// Attempts that failed through the server's own fault, by `backend` and `server`.
@@ -126,6 +135,10 @@ pub fn describe() {
         (TUNNELS, "Tunnels established"),
         (CUT_TUNNELS, "Tunnels that a server's death cut"),
         (CUT_RESPONSES, "Responses that a server's death cut after their first byte"),
+        (HTTP2_CONNECTIONS, "Client connections that speak HTTP/2"),
+        (HTTP2_STREAMS, "Streams that clients have opened, refused ones included"),
+        (HTTP2_RESETS, "Streams that clients have reset"),
+        (HTTP2_FLOODS, "Connections ended for resets or frames without need"),
         (SERVER_REQUESTS, "Requests by server"),
         (SERVER_FAILURES, "Attempts that failed through the server's own fault"),
         (SERVER_RETRIES, "Attempts continued on another server"),

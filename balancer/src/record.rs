@@ -81,12 +81,43 @@ pub struct Details<'a> {
     /// Empty: it came to none.
     pub backend: &'a str,
     /// Of the request.
-    pub version: Version,
+    pub protocol: Protocol,
     pub timers: Timers,
     /// Where it came in, for how many connections there are now.
     pub frontend: Option<&'a Frontend>,
     /// Who answered, for how much it carries now.
     pub server: Option<&'a Server>,
+}
+
+/// In which a client has asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    Http10,
+    #[default]
+    Http11,
+    Http2,
+}
+
+impl Protocol {
+    /// Of a request that has come in this version of HTTP/1, or is a stream of HTTP/2.
+    #[must_use]
+    pub const fn of(version: Version, http2: bool) -> Self {
+        match version {
+            _ if http2 => Self::Http2,
+            Version::Http10 => Self::Http10,
+            Version::Http11 => Self::Http11,
+        }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "1.0",
+            Self::Http11 => "1.1",
+            Self::Http2 => "2.0",
+        }
+    }
 }
 
 impl fmt::Debug for Details<'_> {

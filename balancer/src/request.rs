@@ -15,6 +15,7 @@ use crate::{
     fields::{Known, Rewrites},
     listen::Frontend,
     local::Local,
+    record::Protocol,
     route::Question,
     stats::FrontendCounts,
     tls::told::Told,
@@ -24,6 +25,8 @@ use crate::{
 pub struct Request<'a> {
     pub frontend: &'a Frontend,
     pub frontend_address: SocketAddr,
+    /// In which it came.
+    pub protocol: Protocol,
     /// The index of the head.
     pub head: &'a RequestHead,
     pub bytes: &'a Bytes,

@@ -147,6 +147,19 @@ pub struct FrontendCounts {
     pub bytes_out: Count,
     /// What clients got by status class, and how long whole requests took.
     pub answers: Answers,
+    pub http2: Http2Counts,
+}
+
+/// What clients do in HTTP/2.
+#[derive(Debug, Default)]
+pub struct Http2Counts {
+    pub connections: Count,
+    /// Requests and tunnels, refused ones included.
+    pub streams: Count,
+    /// Streams that clients have reset.
+    pub resets: Count,
+    /// Connections ended for what their clients sent without need.
+    pub floods: Count,
 }
 
 /// Counters that come from the control side; rare, so several may write.
@@ -227,6 +240,16 @@ pub struct FrontendTotals {
     pub cut_responses: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
+    pub http2: Http2Totals,
+}
+
+/// What all workers have counted of HTTP/2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Http2Totals {
+    pub connections: u64,
+    pub streams: u64,
+    pub resets: u64,
+    pub floods: u64,
 }
 
 impl FrontendTotals {
@@ -244,6 +267,12 @@ impl FrontendTotals {
             cut_responses: counts.sum(|it| &it.cut_responses),
             bytes_in: counts.sum(|it| &it.bytes_in),
             bytes_out: counts.sum(|it| &it.bytes_out),
+            http2: Http2Totals {
+                connections: counts.sum(|it| &it.http2.connections),
+                streams: counts.sum(|it| &it.http2.streams),
+                resets: counts.sum(|it| &it.http2.resets),
+                floods: counts.sum(|it| &it.http2.floods),
+            },
         }
     }
 }

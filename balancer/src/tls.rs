@@ -37,6 +37,8 @@ use names::ByName;
 
 /// How often files are looked at.
 pub const EVERY: Duration = Duration::from_secs(5);
+/// HTTP/2 by its name in handshakes (ALPN).
+pub const HTTP2: &[u8] = b"h2";
 /// Sessions of TLS 1.2 that are remembered; those of 1.3 clients remember themselves.
 const SESSIONS: usize = 4096;
 /// Files of certificates are no larger.
@@ -45,10 +47,31 @@ const MOST: u64 = 1 << 20;
 /// What accepts the TLS of a frontend.
 pub struct Acceptor {
     settings: Settings,
-    /// HTTP is spoken within.
-    http: bool,
+    within: Within,
     current: ArcSwap<ServerConfig>,
     state: Mutex<State>,
+}
+
+/// What is spoken within.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// Nobody here knows.
+    Any,
+    Http1,
+    /// HTTP/2, or HTTP/1.1.
+    Http,
+}
+
+impl Within {
+    /// Whoever offers both gets the first.
+    fn protocols(self) -> Vec<Vec<u8>> {
+        let (http1, http2) = (b"http/1.1".to_vec(), HTTP2.to_vec());
+        match self {
+            Self::Any => Vec::new(),
+            Self::Http1 => vec![http1],
+            Self::Http => vec![http2, http1],
+        }
+    }
 }
 
 /// What is known of its files.
@@ -82,18 +105,18 @@ impl Acceptor {
     ///
     /// # Errors
     /// What cannot be used, by its file, with the remedy.
-    pub fn new(settings: &Settings, http: bool, now: Timestamp) -> Result<Self, String> {
+    pub fn new(settings: &Settings, within: Within, now: Timestamp) -> Result<Self, String> {
         let files = Files::read(settings)?;
-        let (config, expires) = build(settings, &files, http, now)?;
+        let (config, expires) = build(settings, &files, within, now)?;
         let state = State { seen: files.hash(), expires, problem: None };
         let current = ArcSwap::from_pointee(config);
-        Ok(Self { settings: settings.clone(), http, current, state: Mutex::new(state) })
+        Ok(Self { settings: settings.clone(), within, current, state: Mutex::new(state) })
     }
 
     /// Whether it was made of these words.
     #[must_use]
-    pub fn is_for(&self, settings: &Settings, http: bool) -> bool {
-        self.settings == *settings && self.http == http
+    pub fn is_for(&self, settings: &Settings, within: Within) -> bool {
+        self.settings == *settings && self.within == within
     }
 
     /// For the next client.
@@ -111,7 +134,7 @@ impl Acceptor {
             return None;
         }
         state.seen = seen;
-        match files.and_then(|files| build(&self.settings, &files, self.http, now)) {
+        match files.and_then(|files| build(&self.settings, &files, self.within, now)) {
             Ok((config, expires)) => {
                 self.current.store(Arc::new(config));
                 (state.expires, state.problem) = (expires, None);
@@ -177,7 +200,7 @@ fn read(path: &str) -> Result<Vec<u8>, String> {
 fn build(
     settings: &Settings,
     files: &Files,
-    http: bool,
+    within: Within,
     now: Timestamp,
 ) -> Result<(ServerConfig, Timestamp), String> {
     let provider = chassis::tls::provider();
@@ -230,9 +253,7 @@ fn build(
         _ => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(by_name));
-    if http {
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    }
+    config.alpn_protocols = within.protocols();
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
     config.ticketer = Ticketer::new().map_err(|error| error.to_string())?;
     Ok((config, expires))

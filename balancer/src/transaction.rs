@@ -101,7 +101,7 @@ pub async fn serve(
         details: Details {
             port: request.peer.port(),
             backend: pool.as_ref().map_or("", |pool| &pool.settings.name),
-            version: request.head.version(),
+            protocol: request.protocol,
             timers: ending.timers,
             frontend: Some(request.frontend),
             server: ending.server.as_ref().map(|slot| &*slot.server),
@@ -306,6 +306,7 @@ impl Transaction<'_> {
             attempts: self.number,
             trace: request.trace,
             method: request.view().method_text().into(),
+            protocol: request.protocol,
             pool: Arc::clone(&self.backend.pool),
             timers: self.timers(),
         };

@@ -9,7 +9,6 @@ use std::{
 };
 
 use relay::{
-    head::Version,
     stream::Stream,
     tunnel::{End, Framed},
 };
@@ -21,7 +20,7 @@ use crate::{
     listen::Frontend,
     local::{Local, Slot},
     queue::Permit,
-    record::{Details, Error, Record, Timers},
+    record::{Details, Error, Protocol, Record, Timers},
     snapshot::Pool,
     stats::Raised,
 };
@@ -54,6 +53,8 @@ pub struct Open {
     pub trace: Option<Trace>,
     /// CONNECT, or what switched to another protocol.
     pub method: Box<str>,
+    /// In which it was asked for.
+    pub protocol: Protocol,
     /// Of its backend.
     pub pool: Arc<Pool>,
     /// How long it took to open.
@@ -116,7 +117,7 @@ pub async fn run(
         details: Details {
             port: peer.port(),
             backend: &open.pool.settings.name,
-            version: Version::Http11,
+            protocol: open.protocol,
             timers: open.timers,
             frontend: Some(frontend),
             server: Some(&slot.server),

@@ -53,7 +53,7 @@ impl Attempt<'_> {
             head.number(Field::MaxForwards.name(), forwards);
         }
         self.write_claims(&mut head);
-        head.via(request.head.version(), &self.local.shared().pseudonym);
+        head.via_as(request.protocol.as_str(), &self.local.shared().pseudonym);
         request.with_id(|id| head.field(Field::ShoalRequestId.name(), id));
         if self.asks_for_frames() {
             head.field(Field::ShoalTunnel.name(), tunnel::FRAMED);

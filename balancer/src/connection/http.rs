@@ -10,7 +10,7 @@ use relay::{
     clock,
     fault::Fault,
     field::Field,
-    head::{Limits, RequestHead},
+    head::{Limits, RequestHead, Version},
     method::Method,
     stream::{Patience, Stream},
     wheel::Kind,
@@ -22,7 +22,7 @@ use crate::{
     health,
     listen::Frontend,
     local::{Backend, Local, Routed, Table},
-    record::{Details, Record},
+    record::{Details, Protocol, Record},
     request::Request,
     respond::Error,
     route::Question,
@@ -137,7 +137,7 @@ async fn transaction(connection: &Connection, client: &mut Stream) -> Connection
     }
 }
 
-fn timeouts(table: &Table, frontend: &Frontend) -> ClientTimeouts {
+pub(super) fn timeouts(table: &Table, frontend: &Frontend) -> ClientTimeouts {
     table.served(frontend).map_or(UNCONFIGURED, |it| it.settings.timeouts)
 }
 
@@ -149,7 +149,7 @@ fn describe<'a>(
     (timeouts, rewrites): (ClientTimeouts, Option<Arc<Rewrites>>),
     backend: Option<&Backend>,
 ) -> Request<'a> {
-    let Connection { local, frontend, peer, told, name } = connection;
+    let Connection { local, frontend, peer, told, name, http2 } = connection;
     let id = local.ids().next(clock::wall());
     let trace = local.shared().tracer.as_ref().and_then(|tracer| {
         let carried = Context::carried(head.view(bytes).values(Field::Traceparent));
@@ -161,6 +161,7 @@ fn describe<'a>(
     Request {
         frontend,
         frontend_address: frontend.address().ip_or_this_host(),
+        protocol: Protocol::of(head.version(), *http2),
         head,
         bytes,
         peer: *peer,
@@ -208,6 +209,7 @@ async fn refuse(connection: &Connection, client: &mut Stream, error: &Error) -> 
         details: Details {
             port: connection.peer.port(),
             frontend: Some(frontend),
+            protocol: Protocol::of(Version::default(), connection.http2),
             ..Details::default()
         },
     };

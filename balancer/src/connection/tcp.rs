@@ -202,6 +202,7 @@ impl Opening<'_> {
             attempts: self.attempts(),
             trace: None,
             method: record::TCP.into(),
+            protocol: record::Protocol::default(),
             pool: Arc::clone(&backend.pool),
             timers: self.timers,
         }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use cluster_config::document::{
     Limits,
-    balancer::{ClientTimeouts, Fields, Mode, UnixFiles},
+    balancer::{ClientTimeouts, Fields, Http2, Mode, UnixFiles},
 };
 
 use super::*;
@@ -16,6 +16,7 @@ fn wanted(name: &str, bind: SocketAddr) -> Settings {
         proxy_protocol: Vec::new(),
         proxy_protocol_unix: false,
         tls: None,
+        http2: Http2::default(),
         use_backend: Vec::new(),
         backend: "b".to_owned(),
         health_path: None,

@@ -167,8 +167,8 @@ pub(super) fn request_line(out: &mut Vec<u8>, record: &Record<'_>) {
 }
 
 pub(super) fn version(out: &mut Vec<u8>, record: &Record<'_>) {
-    out.extend_from_slice(b"HTTP/1.");
-    out.push(b'0' + u8::from(record.details.version == relay::head::Version::Http11));
+    out.extend_from_slice(b"HTTP/");
+    out.extend_from_slice(record.details.protocol.as_str().as_bytes());
 }
 
 /// TR/Tw/Tc/Tr/Ta, or Tw/Tc/Tt, in milliseconds; -1 for what was not reached.

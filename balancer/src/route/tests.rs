@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 use cluster_config::document::{
     DomainPattern, Limits as Shares, PortRange, Term,
     balancer::{
-        Acl as Written, ClientTimeouts, Fields, Frontend, HeaderTest, Mode, UnixFiles, UseBackend,
+        Acl as Written, ClientTimeouts, Fields, Frontend, HeaderTest, Http2, Mode, UnixFiles,
+        UseBackend,
     },
 };
 use relay::head::{Limits, RequestHead};
@@ -31,6 +32,7 @@ fn route(acls: &[(&str, Written)], rules: &[&[&str]], health_path: Option<&str>)
         proxy_protocol: Vec::new(),
         proxy_protocol_unix: false,
         tls: None,
+        http2: Http2::default(),
         use_backend: rules.iter().enumerate().map(rule).collect(),
         backend: format!("b{}", rules.len()),
         health_path: health_path.map(str::to_owned),

@@ -48,7 +48,7 @@ fn now() -> Timestamp {
 fn what_can_be_used_takes_the_place_and_what_cannot_does_not() {
     let place = Place(tempfile::tempdir().expect("a directory"));
     place.write(1, "a.example", 2030);
-    let acceptor = Acceptor::new(&place.settings(1), true, now()).expect("good files");
+    let acceptor = Acceptor::new(&place.settings(1), Within::Http, now()).expect("good files");
     let first = acceptor.config();
     assert_eq!(acceptor.refresh(now()), None, "nothing has changed");
     let same = |config: &Arc<ServerConfig>| Arc::ptr_eq(config, &acceptor.config());
@@ -73,7 +73,7 @@ fn what_cannot_be_used_is_named() {
     place.write(1, "a.example", 2030);
     place.write(2, "b.example", 2030);
     let problem = |settings: &Settings| {
-        Acceptor::new(settings, true, now()).map(|_| ()).expect_err("unusable")
+        Acceptor::new(settings, Within::Http, now()).map(|_| ()).expect_err("unusable")
     };
     assert!(problem(&place.settings(3)).contains("3.pem cannot be read"));
     let mut mixed = place.settings(2);

@@ -6,6 +6,7 @@ mod checks;
 mod failures;
 mod fields;
 mod frontends;
+mod http2;
 mod outliers;
 mod panics;
 mod records;

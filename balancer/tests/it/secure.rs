@@ -20,13 +20,13 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use crate::support::Cluster;
 
 /// An authority, and the files of its certificates.
-struct Authority {
+pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     directory: tempfile::TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
@@ -49,7 +49,7 @@ impl Authority {
     }
 
     /// A certificate for a name, in the files `FILE.pem` and `FILE.key`.
-    fn write(&self, file: &str, name: &str) -> Value {
+    pub fn write(&self, file: &str, name: &str) -> Value {
         let (_, key, pem) = self.issue(name);
         let at = |end: &str| self.path(&format!("{file}.{end}"));
         fs::write(Path::new(&at("key")), key.serialize_pem()).expect("written");
@@ -63,7 +63,7 @@ impl Authority {
         roots
     }
 
-    fn client(&self) -> ClientConfig {
+    pub fn client(&self) -> ClientConfig {
         builder(rustls::DEFAULT_VERSIONS).with_root_certificates(self.roots()).with_no_client_auth()
     }
 }
@@ -88,7 +88,7 @@ fn builder(
         .expect("ring knows them")
 }
 
-async fn connect(
+pub async fn connect(
     address: SocketAddr,
     config: ClientConfig,
     name: &str,
@@ -119,7 +119,10 @@ async fn cluster(frontend: Value) -> Cluster {
 async fn requests_and_tunnels_over_tls() {
     let authority = Authority::new();
     let tls = json!({"certificates": [authority.write("a", "a.test")]});
-    let cluster = cluster(json!({"tls": tls})).await;
+    let http2 = json!({
+        "enabled": false, "prior_knowledge": false, "max_concurrent_streams": 100
+    });
+    let cluster = cluster(json!({"tls": tls, "http2": http2})).await;
     for versions in [rustls::DEFAULT_VERSIONS, &[&TLS12]] {
         let mut config =
             builder(versions).with_root_certificates(authority.roots()).with_no_client_auth();

@@ -160,6 +160,25 @@ fn what_is_wrong_is_said_where_it_is() {
         ),
         (tcp("backend: b, tls: {certificates: []}", "mode: http"), 5, "certificates is empty"),
         (
+            tcp("mode: tcp, backend: b, http2: {prior_knowledge: true}", "mode: tcp"),
+            5,
+            "a frontend of mode tcp passes on what clients speak, whatever it is",
+        ),
+        (
+            tcp(
+                "backend: b, http2: {prior_knowledge: true}, tls: {certificates: \
+                 [{certificate: \"file:/a\", key: \"file:/b\"}]}",
+                "mode: http",
+            ),
+            5,
+            "with TLS, clients and balancer agree on HTTP/2 in the handshake",
+        ),
+        (
+            tcp("backend: b, http2: {max_concurrent_streams: 0}", "mode: http"),
+            5,
+            "max_concurrent_streams",
+        ),
+        (
             tcp("backend: b, tls: {certificates: [{certificate: a.pem, key: x}]}", "mode: http"),
             5,
             "`a.pem` is not a file of the host",

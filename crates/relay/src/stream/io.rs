@@ -110,9 +110,9 @@ impl Stream {
         }
     }
 
-    /// As [`poll_fill`](Self::poll_fill), and what comes does not put the deadline off: it runs from
-    /// the first call that finds nothing until [`expect_nothing`](Self::expect_nothing). For
-    /// protocols in which a peer can say much that is no progress.
+    /// As [`poll_fill`](Self::poll_fill), and what comes does not put the deadline off: it runs
+    /// from the first call that finds nothing until [`expect_nothing`](Self::expect_nothing).
+    /// For protocols in which a peer can say much that is no progress.
     pub fn poll_fill_by(
         &mut self,
         cx: &mut Context<'_>,

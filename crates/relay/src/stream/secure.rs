@@ -108,15 +108,6 @@ impl Stream {
         session.get_ref().1.alpn_protocol()
     }
 
-    /// The name of the server that the client of a TLS session has asked for.
-    pub fn server_name(&self) -> Option<&str> {
-        let Io::Tls(session) = &self.0.io else { return None };
-        match &**session {
-            TlsStream::Server(session) => session.get_ref().1.server_name(),
-            TlsStream::Client(_) => None,
-        }
-    }
-
     /// Whether the transport announces its end, so that an end without the announcement means that
     /// the connection was cut. True of TLS, not of bare TCP (RFC 9112 §9.8).
     pub fn announces_its_end(&self) -> bool {
