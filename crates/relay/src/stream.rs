@@ -89,9 +89,9 @@ impl Stream {
         Self::over(worker, Io::Duplex(Box::new(end)))
     }
 
-    /// Wraps one end of a connection in memory that carries one of several requests which the client
-    /// of this connection has under way: it is counted as one more connection of that client. None:
-    /// the client has its share.
+    /// Wraps one end of a connection in memory that carries one of several requests which the
+    /// client of this connection has under way: it is counted as one more connection of that
+    /// client. None: the client has its share.
     pub fn beside(&self, end: Duplex) -> Option<Self> {
         let mut stream = Self::in_memory(&self.0.worker, end);
         if self.is_of_client() {
