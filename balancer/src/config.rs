@@ -50,6 +50,7 @@ impl Generation {
                 log_targets: Vec::new(),
                 vrrp: Vec::new(),
                 acls: BTreeMap::new(),
+                workers: None,
             },
             routes: Vec::new(),
             acceptors: Vec::new(),

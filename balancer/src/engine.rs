@@ -216,6 +216,7 @@ impl Engine {
             .targets
             .set(&generation.document.log_targets)
             .map_err(|error| vec![format!("the thread of a log target cannot be made: {error}")])?;
+        self.frontends.employ(generation.document.workers);
         self.generations.send_replace(Arc::clone(&generation));
         self.pending.send_replace(Some((generation, bound)));
         self.addresses.apply(instances);
@@ -268,10 +269,10 @@ impl Engine {
             statistics: self.statistics.get().cloned(),
             tracer: self.tracer.clone(),
         });
-        let open = self.frontends.follow();
+        let follow = (self.frontends.follow(), self.frontends.at_work());
         let settings = Settings { name: "balancer", workers: self.workers };
         let workers = Workers::start(settings, move |worker| {
-            work(worker, Arc::clone(&shared), open.clone())
+            work(worker, Arc::clone(&shared), follow.clone())
         })?;
         Ok(Running(std::sync::Mutex::new(Some(workers))))
     }
@@ -353,14 +354,18 @@ async fn follow_certificates(
 }
 
 /// One worker's whole life.
-async fn work(worker: Worker, shared: Arc<Shared>, open: watch::Receiver<Open<Frontend>>) {
+async fn work(
+    worker: Worker,
+    shared: Arc<Shared>,
+    follow: (watch::Receiver<Open<Frontend>>, watch::Receiver<usize>),
+) {
     let local = Local::new(&worker, &shared);
     let followed = local.clone();
     worker.background(move || followed.clone().follow_roster());
     let watched = local.clone();
     worker.background(move || watched.clone().watch());
     let requests = Rc::new(Futures::default());
-    accept(&worker, open, |listener| {
+    accept(&worker, follow, |listener| {
         let served = Rc::new((local.clone(), listener));
         let requests = Rc::clone(&requests);
         move |_, client, peer| {

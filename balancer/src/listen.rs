@@ -76,6 +76,17 @@ impl Frontends {
         self.listening.follow()
     }
 
+    /// How many workers accept, for them to follow.
+    #[must_use]
+    pub fn at_work(&self) -> watch::Receiver<usize> {
+        self.listening.at_work()
+    }
+
+    /// Has so many workers accept; none: all.
+    pub fn employ(&self, workers: Option<u16>) {
+        self.listening.employ(workers);
+    }
+
     /// Binds what is new; an address among those that move between balancers, although it may be
     /// another one's now. Returns a change that takes effect with [`Frontends::publish`]; dropping
     /// it leaves everything as it was.

@@ -21,6 +21,9 @@ use tokio::sync::watch;
 
 use crate::{connection, local::Local, protocol::Protocol};
 
+/// What workers follow: what is open, and how many of them accept.
+pub type Follow = (watch::Receiver<Open<Protocol>>, watch::Receiver<usize>);
+
 /// Owns the listeners of the process. Workers follow.
 pub struct Listeners {
     listening: Listening<Protocol>,
@@ -83,8 +86,13 @@ impl Listeners {
     }
 
     #[must_use]
-    pub fn follow(&self) -> watch::Receiver<Open<Protocol>> {
-        self.listening.follow()
+    pub fn follow(&self) -> Follow {
+        (self.listening.follow(), self.listening.at_work())
+    }
+
+    /// Has so many workers accept; none: all.
+    pub fn employ(&self, workers: Option<u16>) {
+        self.listening.employ(workers);
     }
 }
 
@@ -97,9 +105,9 @@ fn take_if(
 }
 
 /// A worker's part: serves every listener until the drain closes them.
-pub async fn serve(worker: Worker, local: Rc<Local>, open: watch::Receiver<Open<Protocol>>) {
+pub async fn serve(worker: Worker, local: Rc<Local>, follow: Follow) {
     let requests = Rc::new(Futures::default());
-    accept(&worker, open, |listener| {
+    accept(&worker, follow, |listener| {
         let (local, requests) = (local.clone(), requests.clone());
         move |_, stream, peer| {
             let (local, requests) = (local.clone(), requests.clone());

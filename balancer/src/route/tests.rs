@@ -54,6 +54,7 @@ fn route(acls: &[(&str, Written)], rules: &[&[&str]], health_path: Option<&str>)
         acls,
         log_targets: Vec::new(),
         vrrp: Vec::new(),
+        workers: None,
     };
     let names = (0..=rules.len()).map(|at| format!("b{at}"));
     let backend = backend();
@@ -288,6 +289,7 @@ fn what_cannot_be_used_is_named() {
             acls,
             log_targets: Vec::new(),
             vrrp: Vec::new(),
+            workers: None,
         };
         document(&mut whole);
         build(&whole, list).map(|routes| routes.len()).expect_err("unusable")

@@ -196,3 +196,105 @@ async fn one_address_with_half_heads_and_idle_connections_takes_nothing_from_oth
     })
     .await;
 }
+
+/// The document of one frontend of which so many workers accept.
+fn of_workers(at: SocketAddr, path: &std::path::Path, workers: Option<u16>) -> Vec<u8> {
+    let document = with(&[("a", at, serde_json::json!({}))]);
+    let mut document: serde_json::Value = serde_json::from_slice(&document).expect("JSON");
+    document["frontends"][0]["bind"] =
+        serde_json::json!([at.to_string(), format!("unix:{}", path.display())]);
+    document["workers"] = workers.into();
+    serde_json::to_vec(&document).expect("JSON")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_come_and_go_without_a_restart_and_without_a_failure() {
+    let cluster = Cluster::start(1).await;
+    let at = free();
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("http.sock");
+    let apply = |workers| {
+        let document = of_workers(at, &path, workers);
+        cluster.engine.apply("workers", &document, NO_FILES).expect("good");
+    };
+    apply(None);
+    until("it is open", || async { TcpStream::connect(at).await.ok() }).await;
+    let accepted = |worker: usize| {
+        let frontends = cluster.view.frontends();
+        let (_, counts) = frontends.iter().find(|(name, _)| name == "a").expect("a frontend");
+        counts.of(worker).connections.get()
+    };
+    let connect = || async { Connection::open(at).await.expect("nobody is refused") };
+    // Requests of clients that go on where they are told to come anew.
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let asking = tokio::spawn(async move {
+        let (mut kept, mut answers) = (Connection::open(at).await.expect("open"), 0);
+        while !*stopped.borrow() {
+            let mut fresh = Connection::open(at).await.expect("nobody is refused");
+            for connection in [&mut kept, &mut fresh] {
+                let answer = connection.request("POST", URL, &[], b"x").await.expect("an answer");
+                assert_eq!(answer.status(), 200);
+                if answer.head.field("connection") == Some("close") {
+                    *connection = Connection::open(at).await.expect("nobody is refused");
+                }
+                answers += 1;
+            }
+        }
+        answers
+    });
+    // Connections and tunnels of both workers that stay open.
+    let mut kept = Vec::new();
+    for _ in 0..16 {
+        let mut connection = connect().await;
+        let answer = connection.request("GET", URL, &[], b"").await.expect("an answer");
+        assert_eq!(answer.head.field("connection"), None);
+        kept.push(connection);
+    }
+    let mut tunnels = Vec::new();
+    for _ in 0..16 {
+        let mut tunnel = TcpStream::connect(at).await.expect("nobody is refused");
+        tunnel.write_all(b"CONNECT o:443 HTTP/1.1\r\nHost: o:443\r\n\r\n").await.expect("sent");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(tunnel.read_u8().await.expect("an answer"));
+        }
+        assert!(head.starts_with(b"HTTP/1.1 200 "));
+        tunnels.push(tunnel);
+    }
+
+    apply(Some(1));
+    until("the second worker accepts nobody", || async {
+        let before = accepted(1);
+        for _ in 0..20 {
+            let mut connection = connect().await;
+            connection.request("GET", URL, &[], b"").await.expect("an answer");
+        }
+        (accepted(1) == before).then_some(())
+    })
+    .await;
+    // What it has goes on, and is asked to come anew.
+    let mut asked = 0;
+    for mut connection in kept {
+        let answer = connection.request("GET", URL, &[], b"").await.expect("it goes on");
+        assert_eq!(answer.status(), 200);
+        asked += usize::from(answer.head.field("connection") == Some("close"));
+    }
+    assert!((1..16).contains(&asked), "{asked} of 16");
+    tokio::net::UnixStream::connect(&path).await.expect("a file is the others' too");
+    for tunnel in &mut tunnels {
+        tunnel.write_all(b"still there").await.expect("the tunnel is open");
+        let mut echo = [0; 11];
+        tunnel.read_exact(&mut echo).await.expect("the tunnel is open");
+        assert_eq!(&echo, b"still there");
+    }
+
+    apply(None);
+    until("the second worker accepts again", || async {
+        let before = accepted(1);
+        drop(connect().await);
+        (accepted(1) > before).then_some(())
+    })
+    .await;
+    stop.send(true).expect("it asks");
+    assert!(asking.await.expect("no request failed") > 0);
+}

@@ -126,13 +126,16 @@ pub struct Listening<S> {
     /// Open whatever the configuration says.
     always: Vec<Arc<Listener<S>>>,
     open: watch::Sender<Open<S>>,
+    /// How many of the workers accept.
+    at_work: watch::Sender<usize>,
 }
 
 impl<S> Listening<S> {
     /// None yet. `find` is asked for a socket before one is bound.
     #[must_use]
     pub fn new(workers: usize, find: Find) -> Self {
-        Self { workers, find, always: Vec::new(), open: watch::Sender::new(Arc::new([])) }
+        let (open, at_work) = (watch::Sender::new(Open::from([])), watch::Sender::new(workers));
+        Self { workers, find, always: Vec::new(), open, at_work }
     }
 
     /// With a listener that no configuration moves or closes. Its connections count apart from
@@ -154,6 +157,35 @@ impl<S> Listening<S> {
     #[must_use]
     pub fn follow(&self) -> watch::Receiver<Open<S>> {
         self.open.subscribe()
+    }
+
+    /// How many workers accept, for them to follow: those with the lowest numbers.
+    #[must_use]
+    pub fn at_work(&self) -> watch::Receiver<usize> {
+        self.at_work.subscribe()
+    }
+
+    /// Has so many workers accept, of those that there are; none: all. The others keep the
+    /// connections that they have until those end.
+    pub fn employ(&self, workers: Option<u16>) {
+        let wanted = workers.map_or(self.workers, usize::from);
+        if wanted > self.workers {
+            tracing::warn!(
+                wanted,
+                threads = self.workers,
+                "the configuration wants more workers than this process has threads for: start it \
+                 with --workers {wanted}"
+            );
+        }
+        let wanted = wanted.clamp(1, self.workers.max(1));
+        let changed = self.at_work.send_if_modified(|now| {
+            let changed = *now != wanted;
+            *now = wanted;
+            changed
+        });
+        if changed {
+            tracing::info!(workers = wanted, threads = self.workers, "workers accept connections");
+        }
     }
 
     /// Addresses of all listeners that are open, and are no files.

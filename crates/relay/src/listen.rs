@@ -30,7 +30,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
@@ -105,6 +105,14 @@ enum Bound {
     Unix(UnixListener),
 }
 
+/// How a worker comes to another socket.
+enum Again {
+    /// All share one, of which this is a duplicate.
+    Duplicate(Bound),
+    /// Another one is bound to the address.
+    Bind(Options),
+}
+
 /// One address, bound once per worker.
 pub struct Listeners {
     address: Address,
@@ -116,6 +124,8 @@ pub struct Listeners {
     file: Option<(Arc<unix::File>, u16)>,
     /// Bound, and made to listen only when a worker takes it.
     quiet: Option<i32>,
+    /// What a worker gets that has given its socket up, and wants one again.
+    again: Again,
     allowance: Arc<Allowance>,
 }
 
@@ -161,22 +171,23 @@ impl Listeners {
             Ok(sockets)
         };
         let sockets = bind().map_err(|source| BindError::new(address, source))?;
-        Ok(Self::of(address, sockets, false, Some(options.backlog)))
+        Ok(Self::of(address, sockets, Some(options.backlog), Again::Bind(*options)))
     }
 
     fn of(
         address: SocketAddr,
         sockets: Vec<TcpListener>,
-        outlives: bool,
         quiet: Option<i32>,
+        again: Again,
     ) -> Self {
         let sockets = sockets.into_iter().map(|socket| Mutex::new(Some(Bound::Tcp(socket))));
         Self {
             address: address.into(),
             sockets: sockets.collect(),
-            outlives,
+            outlives: matches!(again, Again::Duplicate(_)),
             file: None,
             quiet,
+            again,
             allowance: Arc::default(),
         }
     }
@@ -198,15 +209,17 @@ impl Listeners {
             while sockets.len() < workers {
                 sockets.push(Mutex::new(Some(Bound::Unix(first.try_clone()?))));
             }
-            Ok((sockets, file))
+            Ok((sockets, file, first))
         };
-        let (sockets, file) = bind().map_err(|why| BindError::File { path: path.clone(), why })?;
+        let (sockets, file, first) =
+            bind().map_err(|why| BindError::File { path: path.clone(), why })?;
         Ok(Self {
             address: Address::Unix(path.clone()),
             sockets,
             outlives: false,
             file: Some((Arc::new(file), number)),
             quiet: None,
+            again: Again::Duplicate(Bound::Unix(first)),
             allowance: Arc::default(),
         })
     }
@@ -239,8 +252,8 @@ impl Listeners {
         Ok(Self::of(
             address,
             share().map_err(|source| BindError::new(address, source))?,
-            false,
             None,
+            Again::Bind(*options),
         ))
     }
 
@@ -261,8 +274,8 @@ impl Listeners {
         Ok(Self::of(
             address,
             duplicate().map_err(|source| BindError::new(address, source))?,
-            true,
             None,
+            Again::Duplicate(Bound::Tcp(inherited)),
         ))
     }
 
@@ -281,15 +294,17 @@ impl Listeners {
         &self.allowance
     }
 
-    /// This worker's listener; once.
+    /// This worker's listener. One that was taken before has been given up since: then another is
+    /// made, beside those of the other workers.
     ///
     /// # Errors
-    /// When it was taken before, or there is none for this worker, or it cannot be registered.
+    /// When there is none for this worker, or it cannot be made or registered.
     pub fn take(&self, worker: &Worker) -> io::Result<Listener> {
-        let slot = self.sockets.get(worker.index()).and_then(|slot| slot.lock().ok()?.take());
-        let socket = slot.ok_or_else(|| {
-            io::Error::new(io::ErrorKind::NotFound, "no listener left for this worker")
+        let slot = self.sockets.get(worker.index()).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, "there is no listener for this worker")
         })?;
+        let first = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let socket = first.map_or_else(|| self.again(), Ok)?;
         let accepts = match (socket, &self.file) {
             (Bound::Unix(socket), file) => {
                 let socket = tokio::net::UnixListener::from_std(socket)?;
@@ -305,9 +320,28 @@ impl Listeners {
         Ok(Listener {
             accepts,
             outlives: self.outlives,
+            shared: matches!(self.again, Again::Duplicate(_)),
             file: self.file.as_ref().map(|(file, _)| file.clone()),
             allowance: self.allowance.clone(),
         })
+    }
+}
+
+impl Listeners {
+    fn again(&self) -> io::Result<Bound> {
+        match &self.again {
+            Again::Duplicate(Bound::Tcp(socket)) => socket.try_clone().map(Bound::Tcp),
+            Again::Duplicate(Bound::Unix(socket)) => socket.try_clone().map(Bound::Unix),
+            Again::Bind(options) => {
+                let address = self.local_addr();
+                let socket = socket(address, options.freebind)?;
+                socket.set_reuse_port(true)?;
+                socket.set_tcp_nodelay(true)?;
+                socket.bind(&address.into())?;
+                socket.listen(options.backlog)?;
+                Ok(Bound::Tcp(socket.into()))
+            }
+        }
     }
 }
 
@@ -332,6 +366,8 @@ enum Accepts {
 pub struct Listener {
     accepts: Accepts,
     pub(crate) outlives: bool,
+    /// Others accept from the same queue.
+    pub(crate) shared: bool,
     file: Option<Arc<unix::File>>,
     pub(crate) allowance: Arc<Allowance>,
 }
@@ -544,6 +580,7 @@ mod tests {
             let old = Listener {
                 accepts: Accepts::Tcp(tokio::net::TcpListener::from_std(socket).unwrap()),
                 outlives: false,
+                shared: false,
                 file: None,
                 allowance: Arc::default(),
             };

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::clients::Clients;
 
+pub use accept::Unwanted;
 pub(crate) use connections::{NOBODY, Place};
 pub use local::{Worker, block_on};
 

@@ -40,6 +40,7 @@ pub(super) fn applier(
         listeners.reconcile(&generation.document.listen).map_err(|errors| {
             errors.iter().map(|error| Problem::new(error.to_string())).collect::<Vec<_>>()
         })?;
+        listeners.employ(generation.document.workers);
         if let Some(first) = generation.binds().next() {
             process.ports.announce("proxy", first);
         }

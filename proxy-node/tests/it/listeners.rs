@@ -6,6 +6,7 @@ use std::{
 };
 
 use cluster_config::document::{Acl, Egress, Limits, Rule, Term, Verdict, proxy::Listen};
+use dataplane::answers::Totals;
 use relay::{
     proof::{self, Challenge, Confirmation, Key},
     proxy_protocol::{Addresses, encode_local},
@@ -478,4 +479,28 @@ fn whose_certificate_it_was_only_balancers_say() {
         });
         assert!(written.contains("TCP_MISS/200"), "{written}");
     }
+}
+
+#[test]
+fn workers_come_and_go_without_a_restart() {
+    let proxy = Proxy::start();
+    let origin = echo_origin();
+    let answered = |worker: usize| Totals::of(&[proxy.node.answers.of(worker)]).timed;
+    let ask = || assert_eq!(proxy.get(&origin.url("/")).status, 200);
+    until("the second worker answers", || {
+        ask();
+        (answered(1) > 0).then_some(())
+    });
+    proxy.listeners.employ(Some(1));
+    until("it accepts nobody any more", || {
+        let before = answered(1);
+        (0..20).for_each(|_| ask());
+        (answered(1) == before).then_some(())
+    });
+    proxy.listeners.employ(None);
+    until("it accepts again", || {
+        let before = answered(1);
+        ask();
+        (answered(1) > before).then_some(())
+    });
 }

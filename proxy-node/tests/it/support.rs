@@ -72,6 +72,7 @@ pub fn listen_at(bind: SocketAddr) -> Listen {
 pub fn document(listen: SocketAddr) -> ProxyDocument {
     let long = Duration::from_secs(20);
     ProxyDocument {
+        workers: None,
         listen: vec![listen_at(listen)],
         visible_hostname: "test-node".into(),
         trusted_downstreams: vec![],

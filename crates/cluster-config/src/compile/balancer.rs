@@ -58,7 +58,8 @@ pub fn compile(context: &mut Context) -> Option<BalancerDocument> {
     let acls = acls.into_iter().filter(|(name, _)| used(name)).collect();
     let log_targets = log::of_balancer(context, section.log_targets);
     let vrrp = vrrp::compile(context, section.vrrp);
-    Some(BalancerDocument { frontends, backends, acls, log_targets, vrrp })
+    let workers = section.workers;
+    Some(BalancerDocument { frontends, backends, acls, log_targets, vrrp, workers })
 }
 
 /// The backends that a frontend names, and where.

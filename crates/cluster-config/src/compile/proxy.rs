@@ -46,6 +46,7 @@ pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
             .map(|network| network.value)
             .collect(),
         forwarded_for: section.forwarded_for.into(),
+        workers: section.workers,
         request_header_max_size,
         replies: Replies {
             max_size: reply_header_max_size,

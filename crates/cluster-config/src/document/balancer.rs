@@ -49,6 +49,9 @@ pub struct BalancerDocument {
     /// Every ACL that a frontend's rule names; others are left out.
     #[serde(default)]
     pub acls: BTreeMap<String, Acl>,
+    /// How many of its threads accept connections; none: all.
+    #[serde(default)]
+    pub workers: Option<u16>,
 }
 
 impl BalancerDocument {

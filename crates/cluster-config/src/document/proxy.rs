@@ -22,6 +22,9 @@ pub struct ProxyDocument {
     pub trusted_downstreams: Vec<IpNet>,
     /// What happens to an X-Forwarded-For that is not believed.
     pub forwarded_for: ForwardedFor,
+    /// How many of its threads accept connections; none: all.
+    #[serde(default)]
+    pub workers: Option<u16>,
     /// Bytes of a request's head; a larger one is refused.
     #[serde(default = "heads::usual")]
     pub request_header_max_size: u64,

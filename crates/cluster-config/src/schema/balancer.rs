@@ -46,6 +46,11 @@ pub struct Balancer {
     pub log_targets: Vec<super::log::LogTarget>,
     /// Addresses that move between balancers.
     pub vrrp: Vec<Vrrp>,
+    /// How many of the process's threads accept connections; without it all, which are as many as
+    /// there are cores, or as its flag `--workers` says. A change closes nothing: who accepts no
+    /// longer keeps the connections that it has until they end.
+    #[schemars(range(min = 1, max = 256))]
+    pub workers: Option<u16>,
 }
 
 fn duration(text: &str) -> Duration {

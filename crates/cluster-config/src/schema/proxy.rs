@@ -44,6 +44,11 @@ pub struct Proxy {
     /// chunks with HTTP/1.0, control characters in values, folded lines. Requests are always read
     /// strictly.
     pub relaxed_header_parser: bool,
+    /// How many of the process's threads accept connections; without it all, which are as many as
+    /// there are cores, or as its flag `--workers` says. A change closes nothing: who accepts no
+    /// longer keeps the connections that it has until they end.
+    #[schemars(range(min = 1, max = 256))]
+    pub workers: Option<u16>,
     /// The cache.
     pub cache: Cache,
     /// Other caches to ask.
@@ -131,6 +136,7 @@ impl Default for Proxy {
             visible_hostname: None,
             trusted_downstreams: Vec::new(),
             forwarded_for: ForwardedFor::default(),
+            workers: None,
             request_header_max_size: usual_head(),
             reply_header_max_size: usual_head(),
             relaxed_header_parser: true,

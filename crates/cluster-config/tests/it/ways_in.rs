@@ -254,6 +254,16 @@ fn what_is_no_place_to_listen_is_named() {
 const NODES: &str = "  backends: [{name: nodes, servers: {service: proxy-node}}]\n";
 
 #[test]
+fn how_many_workers_accept() {
+    let with = |workers: &str| {
+        document(&format!(
+            "  frontends: [{{name: f, bind: \":1\", backend: nodes}}]\n{NODES}{workers}"
+        ))
+    };
+    assert_eq!((with("").workers, with("  workers: 3\n").workers), (None, Some(3)));
+}
+
+#[test]
 fn fields_are_said_by_name_and_value() {
     let frontend = |said: &str| {
         let frontend = format!("{{name: f, bind: \":1\", backend: nodes, {said}}}");

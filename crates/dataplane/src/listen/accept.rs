@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use relay::{
     stream::Stream,
-    worker::{Phase, Worker},
+    worker::{Phase, Unwanted, Worker},
 };
 use tokio::{
     sync::{oneshot, watch},
@@ -17,14 +17,14 @@ use super::{Listener, Open};
 struct Accepting<S> {
     listener: Arc<Listener<S>>,
     task: JoinHandle<()>,
-    _wanted: oneshot::Sender<()>,
+    unwanted: oneshot::Sender<Unwanted>,
 }
 
 /// Accepts until the drain closes the listeners. `handler` makes what serves the connections of a
 /// listener: one task for each ([`Worker::serve_until`]).
 pub async fn accept<S, H, Fut>(
     worker: &Worker,
-    mut open: watch::Receiver<Open<S>>,
+    (mut open, mut at_work): (watch::Receiver<Open<S>>, watch::Receiver<usize>),
     handler: impl Fn(Arc<Listener<S>>) -> H,
 ) where
     S: 'static,
@@ -33,25 +33,38 @@ pub async fn accept<S, H, Fut>(
 {
     let mut accepting: Vec<Accepting<S>> = Vec::new();
     loop {
-        let wanted = open.borrow_and_update().clone();
+        let all = open.borrow_and_update().clone();
+        let works = worker.index() < *at_work.borrow_and_update();
+        worker.rest(!works);
+        let wanted: Open<S> = if works { all.clone() } else { Arc::new([]) };
         for listener in wanted.iter() {
             if !accepting.iter().any(|it| Arc::ptr_eq(&it.listener, listener)) {
                 accepting.extend(begin(worker, listener, handler(Arc::clone(listener))));
             }
         }
         // Last, so that no port is closed in between; each empties its backlog.
-        accepting.retain(|it| wanted.iter().any(|listener| Arc::ptr_eq(listener, &it.listener)));
-        tokio::select! {
+        let is_in = |open: &Open<S>, it: &Accepting<S>| {
+            open.iter().any(|listener| Arc::ptr_eq(listener, &it.listener))
+        };
+        for it in accepting.extract_if(.., |it| !is_in(&wanted, it)) {
+            let why = if is_in(&all, &it) { Unwanted::LeftToOthers } else { Unwanted::Closed };
+            // Its loop may have ended by itself.
+            drop(it.unwanted.send(why));
+        }
+        let changed = tokio::select! {
             () = worker.reached(Phase::Closing) => break,
-            changed = open.changed() => if changed.is_err() {
-                worker.reached(Phase::Closing).await;
-                break;
-            }
+            changed = open.changed() => changed,
+            changed = at_work.changed() => changed,
+        };
+        if changed.is_err() {
+            worker.reached(Phase::Closing).await;
+            break;
         }
     }
-    for Accepting { task, .. } in accepting {
+    for Accepting { task, unwanted, .. } in accepting {
         // It empties its backlog and ends by itself.
         drop(task.await);
+        drop(unwanted);
     }
 }
 
@@ -70,13 +83,11 @@ where
             "this worker cannot listen");
     });
     let (socket, worker) = (taken.ok()?, worker.clone());
-    let (wanted, unwanted) = oneshot::channel::<()>();
+    let (sender, unwanted) = oneshot::channel();
     let task = tokio::task::spawn_local(async move {
-        let unwanted = async {
-            // Sent, or the worker's loop has gone: both mean the same.
-            drop(unwanted.await);
-        };
+        // Where the worker's loop has gone, nobody wants it.
+        let unwanted = async { unwanted.await.unwrap_or(Unwanted::Closed) };
         worker.serve_until(socket, unwanted, handler).await;
     });
-    Some(Accepting { listener: Arc::clone(listener), task, _wanted: wanted })
+    Some(Accepting { listener: Arc::clone(listener), task, unwanted: sender })
 }

@@ -27,6 +27,15 @@ const BACK_OFF: Duration = Duration::from_millis(5);
 /// around the world.
 const HANDSHAKE: Duration = Duration::from_millis(300);
 
+/// Why a worker no longer accepts at a listener.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unwanted {
+    /// Nobody is to listen there any more.
+    Closed,
+    /// The other workers accept there on.
+    LeftToOthers,
+}
+
 impl Worker {
     /// Accepts connections until the drain reaches [`Phase::Closing`]; then lets handshakes under
     /// way come to their end, empties the backlog and closes the listener.
@@ -41,11 +50,11 @@ impl Worker {
     }
 
     /// As [`serve`](Self::serve), and until `unwanted`: the configuration wants nobody to listen
-    /// there any more.
+    /// there any more, or not this worker.
     pub async fn serve_until<H, Fut>(
         &self,
         listener: Listener,
-        unwanted: impl Future<Output = ()>,
+        unwanted: impl Future<Output = Unwanted>,
         handler: H,
     ) where
         H: Fn(Worker, Stream, SocketAddr) -> Fut + 'static,
@@ -55,6 +64,7 @@ impl Worker {
         self.listening().send_modify(|open| *open += 1);
         let _open = Open(self.clone());
         let mut reserve = Reserve::new();
+        let mut why = Unwanted::Closed;
         let mut closing = std::pin::pin!(self.reached(Phase::Closing));
         // The phase is looked at as well, since connections that keep coming would be all that is
         // ever ready.
@@ -63,12 +73,18 @@ impl Worker {
                 biased;
                 accepted = listener.accept() => accepted,
                 () = &mut closing => break,
-                () = &mut unwanted => break,
+                because = &mut unwanted => {
+                    why = because;
+                    break;
+                }
             };
             if !survives(self.take(accepted, &listener, &mut reserve, &handler)).await {
                 bump(&self.meter().panics, 1);
                 tokio::time::sleep(BACK_OFF).await;
             }
+        }
+        if why == Unwanted::LeftToOthers && listener.shared {
+            return;
         }
         // What waits in a queue that outlives this process is for the next one.
         if !listener.outlives {

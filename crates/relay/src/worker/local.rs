@@ -34,6 +34,8 @@ struct Inner {
     meter: Arc<Meter>,
     /// The newest of `phases`, for every request to look at without a lock.
     phase: Cell<Phase>,
+    /// It accepts nothing, and lets what it has come to an end.
+    rests: Cell<bool>,
     phases: watch::Receiver<Phase>,
     /// Counts, for the handle outside, the listeners that workers accept from.
     listening: watch::Sender<usize>,
@@ -61,6 +63,7 @@ impl Worker {
             index: parts.index,
             meter: parts.meter,
             phase: Cell::new(phase),
+            rests: Cell::new(false),
             phases: parts.phases,
             listening: parts.listening,
             idle: Notify::new(),
@@ -86,7 +89,13 @@ impl Worker {
 
     /// True when answers should carry `Connection: close`.
     pub fn leaving(&self) -> bool {
-        self.phase() >= Phase::Leaving
+        self.phase() >= Phase::Leaving || self.0.rests.get()
+    }
+
+    /// Has its answers carry `Connection: close`, or no longer: whether it is one of those that
+    /// accept connections.
+    pub fn rest(&self, rests: bool) {
+        self.0.rests.set(rests);
     }
 
     /// Waits until the drain has reached `phase`.

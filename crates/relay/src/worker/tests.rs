@@ -520,7 +520,13 @@ fn a_listener_that_is_not_wanted_any_more_empties_its_backlog() {
     let workers = Workers::start(Settings { name: "test", workers: 1 }, move |worker: Worker| {
         let listeners = listeners.clone();
         async move {
-            worker.serve_until(listeners.take(&worker).unwrap(), std::future::ready(()), echo).await
+            worker
+                .serve_until(
+                    listeners.take(&worker).unwrap(),
+                    std::future::ready(super::Unwanted::Closed),
+                    echo,
+                )
+                .await
         }
     });
     let workers = workers.unwrap();
