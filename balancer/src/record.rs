@@ -129,6 +129,8 @@ impl fmt::Debug for Details<'_> {
 /// How long the steps of the last attempt took, as far as they were reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timers {
+    /// From the first byte of its head to the last, where that came in pieces.
+    pub head: Duration,
     /// In the queue of the backend, if there was one.
     pub queue: Option<Duration>,
     /// How many waited there before it.

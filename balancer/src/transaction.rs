@@ -58,6 +58,8 @@ struct Transaction<'a> {
     /// How long it has waited in the queue, and how many did before it.
     waited: Duration,
     ahead: u32,
+    /// How long its head took.
+    head: Duration,
     /// Where retries have a bound, the right to make one.
     retrying: Option<queue::Retry>,
     /// Of the last attempt.
@@ -138,6 +140,7 @@ async fn answer(
         again: None,
         waited: Duration::ZERO,
         ahead: 0,
+        head: client.head_took(),
         retrying: None,
         timers: Timers::default(),
     };
@@ -242,7 +245,12 @@ impl Transaction<'_> {
     /// As far as it came.
     fn timers(&self) -> Timers {
         let queued = self.number > 0 || !self.waited.is_zero();
-        Timers { queue: queued.then_some(self.waited), ahead: self.ahead, ..self.timers }
+        Timers {
+            head: self.head,
+            queue: queued.then_some(self.waited),
+            ahead: self.ahead,
+            ..self.timers
+        }
     }
 
     fn decide(&mut self, slot: &Slot, error: &Error, replayable: bool) -> Decision {

@@ -132,9 +132,8 @@ impl Opening<'_> {
             let attempt = self.attempt(client, &backend, &slot).await;
             self.timers = Timers {
                 queue: Some(admitted.saturating_duration_since(asked)),
-                ahead: 0,
                 connect: attempt.is_ok().then(|| relay::clock::since(admitted)),
-                answer: None,
+                ..Timers::default()
             };
             match attempt {
                 Ok(upstream) => return Ok(Taken { upstream, slot, permit, backend }),

@@ -2,8 +2,8 @@
 //! `option tcplog` (its configuration manual, sections "HTTP log format", "TCP log format" and
 //! "Session state at disconnection"), so that what reads such logs goes on reading them.
 //!
-//! Differences: TR is 0, as nobody measures how long a head takes to arrive; the date is when the
-//! request began (`%tr`); a request that went to another server is always told as redispatched
+//! Differences: TR is 0 for a head that was whole when it was first looked at; the date is when
+//! the request began (`%tr`); a request that went to another server is always told as redispatched
 //! (`+`); cookies and captured fields are not there, and the place in a server's own queue is 0, as
 //! the queue is the backend's.
 
@@ -115,7 +115,7 @@ pub fn write(out: &mut Vec<u8>, record: &Record<'_>, dates: &mut Dates, now: Sys
     out.extend_from_slice(record.client.as_bytes());
     number(out, b":", u64::from(details.port));
     out.extend_from_slice(b" [");
-    dates.write(out, now.checked_sub(record.took).unwrap_or(now));
+    dates.write(out, now.checked_sub(record.took + details.timers.head).unwrap_or(now));
     out.extend_from_slice(b"] ");
     out.extend_from_slice(record.frontend.as_bytes());
     out.push(b' ');
@@ -187,12 +187,12 @@ fn timers(out: &mut Vec<u8>, record: &Record<'_>, tcp: bool) {
         }
         reached(out, timers.connect);
     } else {
-        out.extend_from_slice(b" 0");
+        number(out, b" ", millis(timers.head));
         reached(out, queue);
         reached(out, timers.connect);
         reached(out, timers.answer);
     }
-    number(out, b"/", millis(record.took));
+    number(out, b"/", millis(record.took + timers.head));
 }
 
 pub(super) fn millis(time: Duration) -> u64 {
@@ -281,6 +281,7 @@ mod tests {
                 timers: Timers {
                     queue: None,
                     ahead: 0,
+                    head: Duration::ZERO,
                     connect: Some(Duration::from_millis(30)),
                     answer: Some(Duration::from_millis(69)),
                 },
@@ -305,6 +306,15 @@ mod tests {
             "10.0.1.2:33317 [06/Feb/2009:12:14:14.655] http-in static/srv1 0/0/30/69/109 200 2750 \
              - - ---- 0/0/0/0/0 0/0 \"GET http://x/index.html HTTP/1.1\""
         );
+    }
+
+    #[test]
+    fn a_head_that_came_slowly_is_part_of_the_time() {
+        let mut slow = record();
+        slow.details.timers.head = Duration::from_millis(10);
+        let line = line(&slow);
+        assert!(line.contains("[06/Feb/2009:12:14:14.645]"), "{line}");
+        assert!(line.contains(" 10/0/30/69/119 200 "), "{line}");
     }
 
     #[test]

@@ -106,7 +106,8 @@ impl Line<'_> {
 
     /// When the request began, as `%t` and `%tr` have it.
     fn began(&self) -> SystemTime {
-        self.now.checked_sub(self.record.took).unwrap_or(self.now)
+        let took = self.record.took + self.record.details.timers.head;
+        self.now.checked_sub(took).unwrap_or(self.now)
     }
 
     fn since_epoch(&self) -> Duration {
@@ -117,12 +118,11 @@ impl Line<'_> {
         let timers = self.record.details.timers;
         let asked = (self.record.attempts > 0).then_some(Duration::ZERO);
         let time = match variable {
-            // Nobody measures how long a head takes to arrive.
-            Variable::HeadTime => Some(Duration::ZERO),
+            Variable::HeadTime => Some(timers.head),
             Variable::QueueTime => timers.queue.or(asked),
             Variable::ConnectTime => timers.connect,
             Variable::ResponseTime => timers.answer,
-            _ => Some(self.record.took),
+            _ => Some(self.record.took + timers.head),
         };
         match time {
             Some(time) => number(out, b"", millis(time)),
@@ -172,6 +172,7 @@ mod tests {
                 timers: Timers {
                     queue: Some(Duration::from_millis(10)),
                     ahead: 3,
+                    head: Duration::ZERO,
                     connect: Some(Duration::from_millis(30)),
                     answer: None,
                 },

@@ -70,6 +70,9 @@ struct Inner {
     opened: Instant,
     /// Messages exchanged, counted by whoever uses the connection.
     uses: u8,
+    /// When a head was found to be half of one, in milliseconds from `opened`, plus one; 0: it came
+    /// whole.
+    half_head_at: u32,
     /// The peer sent a response after which nothing may follow.
     sloppy: bool,
     /// What the kernel keeps for a peer that does not read is bounded.
@@ -117,6 +120,7 @@ impl Stream {
             sent: 0,
             opened: clock::now(),
             uses: 0,
+            half_head_at: 0,
             sloppy: false,
             unsent: Bound::NotYet,
             place: NOBODY,
@@ -265,6 +269,21 @@ impl Stream {
     /// When the connection was made.
     pub fn opened(&self) -> Instant {
         self.0.opened
+    }
+
+    /// For how long the head of the request that was read last has been coming, until now; nothing
+    /// for one that came whole.
+    pub fn head_took(&self) -> Duration {
+        let Some(at) = self.0.half_head_at.checked_sub(1) else { return Duration::ZERO };
+        clock::since(self.0.opened).saturating_sub(Duration::from_millis(at.into()))
+    }
+
+    /// A head is half of one, and has been since now if it was not known.
+    fn note_half_head(&mut self) {
+        if self.0.half_head_at == 0 {
+            let at = clock::since(self.0.opened).as_millis();
+            self.0.half_head_at = u32::try_from(at).unwrap_or(u32::MAX).saturating_add(1);
+        }
     }
 
     /// Exchanges begun on this connection (counted by [`crate::exchange::Exchange::send`]); above 1

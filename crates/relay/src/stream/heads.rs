@@ -46,6 +46,7 @@ impl Stream {
         patience: &Patience,
     ) -> Result<Option<Bytes>, Fault> {
         head.reset();
+        self.0.half_head_at = 0;
         let idle = self.0.input.is_empty();
         if idle {
             match self.fill(patience.idle_kind, patience.idle).await {
@@ -124,7 +125,7 @@ impl Stream {
                         self.release();
                         return Poll::Ready(Ok(self.0.input.split_to(length).freeze()));
                     }
-                    Ok(Progress::NeedMore) => {}
+                    Ok(Progress::NeedMore) => self.note_half_head(),
                     Err(malformed) => return Poll::Ready(Err(malformed.into())),
                 }
             }

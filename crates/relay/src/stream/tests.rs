@@ -21,6 +21,7 @@ const GET: &[u8] = b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n";
 over_every_medium! {
     a_connection_that_is_left_or_not_used_is_not_an_error
     a_head_has_one_deadline_however_it_drips
+    a_head_in_pieces_has_taken_time
     an_incomplete_head_and_its_end_are_told_apart_from_an_idle_close
     an_idle_connection_holds_no_buffer
     a_response_has_a_deadline_for_its_first_byte_and_one_for_the_rest
@@ -75,6 +76,27 @@ fn a_head_has_one_deadline_however_it_drips(medium: Medium) {
             }
             () = drip => panic!("the drip outlived the deadline"),
         }
+    });
+}
+
+fn a_head_in_pieces_has_taken_time(medium: Medium) {
+    with_pair(medium, |mut ours, mut theirs| async move {
+        let (one, other) = GET.split_at(20);
+        theirs.write_all(one).await.unwrap();
+        theirs.flush().await.unwrap();
+        let rest = async {
+            tokio::time::sleep(SHORT).await;
+            theirs.write_all(other).await.unwrap();
+            theirs.flush().await.unwrap();
+        };
+        let (head, ()) = tokio::join!(read(&mut ours, LONG, LONG), rest);
+        assert_eq!(head, Ok(Some(GET.len())));
+        // What TLS hands over may be both pieces at once.
+        assert!(medium == Medium::Tls || !ours.head_took().is_zero());
+        theirs.write_all(GET).await.unwrap();
+        theirs.flush().await.unwrap();
+        assert_eq!(read(&mut ours, LONG, LONG).await, Ok(Some(GET.len())));
+        assert!(ours.head_took().is_zero());
     });
 }
 
