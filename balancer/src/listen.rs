@@ -61,7 +61,13 @@ impl Frontends {
     /// None yet. `announce` is told every address that is bound.
     #[must_use]
     pub fn new(workers: usize, announce: Announce, inherited: Inherited) -> Self {
-        let find = move |address: SocketAddr| inherited.lend_at(address).map(Ready::Inherited);
+        let find = move |address: &Address| match address {
+            Address::Ip(address) => inherited.lend_at(*address).map(Ready::Inherited),
+            Address::Unix(path) => {
+                let socket = inherited.lend_file(path)?;
+                Some(Ready::InheritedFile(Arc::clone(path), socket))
+            }
+        };
         Self {
             workers,
             announce,

@@ -46,7 +46,8 @@ impl Listeners {
         let relay = lent.map_or(Ready::Bound(relay), Ready::Inherited);
         let held = Arc::new(Mutex::new(Some(proxy)));
         let bound = Arc::clone(&held);
-        let find = move |address: SocketAddr| {
+        let find = move |address: &Address| {
+            let address = address.ip()?;
             let held = take_if(&bound, |at| at == address).map(Ready::Bound);
             inherited.lend_at(address).map(Ready::Inherited).or(held)
         };

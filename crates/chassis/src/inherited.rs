@@ -7,8 +7,13 @@
 
 use std::{
     collections::BTreeSet,
+    fmt, io,
     net::{SocketAddr, TcpListener},
-    os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
+        unix::net::UnixListener,
+    },
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -16,7 +21,7 @@ use nix::sys::socket::{SockType, getsockopt, sockopt};
 
 use crate::error::{Error, ErrorContext};
 
-const REMEDY: &str = "in the .socket unit write ListenStream=ADDRESS:PORT, and Accept=no";
+const REMEDY: &str = "in the .socket unit write ListenStream=ADDRESS:PORT or a path, and Accept=no";
 
 /// The sockets that this process was started with. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -32,8 +37,23 @@ struct Sockets {
 #[derive(Debug)]
 struct Socket {
     name: String,
-    address: SocketAddr,
-    listener: TcpListener,
+    listener: Listener,
+}
+
+#[derive(Debug)]
+enum Listener {
+    Tcp(SocketAddr, TcpListener),
+    /// At a file.
+    Unix(PathBuf, UnixListener),
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address, _) => address.fmt(formatter),
+            Self::Unix(path, _) => write!(formatter, "unix:{}", path.display()),
+        }
+    }
 }
 
 impl Inherited {
@@ -41,7 +61,7 @@ impl Inherited {
     /// `LISTEN_FDNAMES`.
     ///
     /// # Errors
-    /// What was passed is no listening TCP socket.
+    /// What was passed is no listening stream socket.
     pub(crate) fn from_environment() -> Result<Self, Error> {
         let passed = sd_notify::listen_fds_with_names()
             .context("take over the sockets of the service manager", REMEDY)?;
@@ -60,8 +80,23 @@ impl Inherited {
     /// the inherited one's queue of connections.
     #[must_use]
     pub fn lend(&self, endpoint: &str, asked: SocketAddr) -> Option<TcpListener> {
-        let named = self.0.all.iter().position(|socket| socket.name == endpoint);
+        let named = |socket: &Socket| {
+            socket.name == endpoint && matches!(socket.listener, Listener::Tcp(..))
+        };
+        let named = self.0.all.iter().position(named);
         self.duplicate(named.or_else(|| self.place_of(asked))?)
+    }
+
+    /// The socket at a file, if one was inherited.
+    #[must_use]
+    pub fn lend_file(&self, asked: &Path) -> Option<UnixListener> {
+        let at = |socket: &Socket| match &socket.listener {
+            Listener::Unix(path, listener) if path == asked => Some(listener.try_clone()),
+            _ => None,
+        };
+        let mut all = self.0.all.iter().enumerate();
+        let (place, lent) = all.find_map(|(place, socket)| Some((place, at(socket)?)))?;
+        self.lent(place, lent)
     }
 
     /// The socket at an address, if one was inherited.
@@ -71,22 +106,28 @@ impl Inherited {
     }
 
     fn place_of(&self, asked: SocketAddr) -> Option<usize> {
-        self.0.all.iter().position(|socket| is_same(socket.address, asked))
+        self.0.all.iter().position(|socket| match &socket.listener {
+            Listener::Tcp(address, _) => is_same(*address, asked),
+            Listener::Unix(..) => false,
+        })
     }
 
     fn duplicate(&self, place: usize) -> Option<TcpListener> {
+        let Listener::Tcp(_, listener) = &self.0.all.get(place)?.listener else { return None };
+        let lent = listener.try_clone();
+        self.lent(place, lent.and_then(|it| it.set_nonblocking(true).map(|()| it)))
+    }
+
+    /// Remembers that it is lent.
+    fn lent<L>(&self, place: usize, lent: io::Result<L>) -> Option<L> {
         let socket = self.0.all.get(place)?;
-        let lent = socket
-            .listener
-            .try_clone()
-            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
         match lent {
             Ok(listener) => {
                 self.0.lent.lock().unwrap_or_else(PoisonError::into_inner).insert(place);
                 Some(listener)
             }
             Err(error) => {
-                tracing::error!(name = socket.name, address = %socket.address, "cannot use the \
+                tracing::error!(name = socket.name, address = %socket.listener, "cannot use the \
                     inherited socket: {error}");
                 None
             }
@@ -98,7 +139,7 @@ impl Inherited {
     pub fn idle(&self) -> Vec<String> {
         let lent = self.0.lent.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = self.0.all.iter().enumerate().filter(|(place, _)| !lent.contains(place));
-        idle.map(|(_, socket)| format!("{} ({})", socket.name, socket.address)).collect()
+        idle.map(|(_, socket)| format!("{} ({})", socket.name, socket.listener)).collect()
     }
 }
 
@@ -110,17 +151,28 @@ impl Socket {
         let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
         let place = format!("descriptor {descriptor} ({name}), passed by the service manager,");
         let owned = borrowed.try_clone_to_owned().context(format!("take over {place}"), REMEDY)?;
-        Self::listening(owned, name)
-            .ok_or_else(|| Error::new(format!("{place} is no listening TCP socket")).remedy(REMEDY))
+        Self::listening(owned, name).ok_or_else(|| {
+            Error::new(format!("{place} is no listening socket of TCP or a file")).remedy(REMEDY)
+        })
     }
 
     fn listening(owned: OwnedFd, name: String) -> Option<Self> {
         let is_stream = getsockopt(&owned.as_fd(), sockopt::SockType).ok()? == SockType::Stream;
         let listens = getsockopt(&owned.as_fd(), sockopt::AcceptConn).ok()?;
-        let listener = TcpListener::from(owned);
+        if !is_stream || !listens {
+            return None;
+        }
+        let tcp = TcpListener::from(owned.try_clone().ok()?);
         // Only an address of the Internet families is a `SocketAddr`.
-        let address = listener.local_addr().ok()?;
-        (is_stream && listens).then_some(Self { name, address, listener })
+        let listener = match tcp.local_addr() {
+            Ok(address) => Listener::Tcp(address, tcp),
+            Err(_) => {
+                let unix = UnixListener::from(owned);
+                let path = unix.local_addr().ok()?.as_pathname()?.to_owned();
+                Listener::Unix(path, unix)
+            }
+        };
+        Some(Self { name, listener })
     }
 }
 
@@ -147,7 +199,10 @@ mod tests {
     #[test]
     fn found_by_name_and_by_address_and_missed_when_nobody_asks() {
         let sockets = [socket("proxy"), socket("unknown"), socket("spare")];
-        let [first, second, third] = sockets.each_ref().map(|socket| socket.address);
+        let [first, second, third] = sockets.each_ref().map(|socket| match &socket.listener {
+            Listener::Tcp(address, _) => *address,
+            Listener::Unix(..) => panic!("TCP"),
+        });
         let inherited = Inherited::of(sockets.into());
         let elsewhere = "127.0.0.1:1".parse().unwrap();
         assert_eq!(inherited.lend("proxy", elsewhere).unwrap().local_addr().unwrap(), first);
@@ -173,6 +228,23 @@ mod tests {
         served.set_nonblocking(false).unwrap();
         served.read_exact(&mut byte).unwrap();
         assert_eq!(&byte, b"x");
+    }
+
+    #[test]
+    fn a_file_is_found_by_its_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("http.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let inherited =
+            Inherited::of(vec![Socket::listening(listener.into(), "frontend".into()).unwrap()]);
+        assert_eq!(inherited.idle(), [format!("frontend (unix:{})", path.display())]);
+        let nowhere = "127.0.0.1:1".parse().unwrap();
+        assert!(inherited.lend("frontend", nowhere).is_none(), "a file is no address");
+        assert!(inherited.lend_file(Path::new("/run/other.sock")).is_none());
+        let lent = inherited.lend_file(&path).unwrap();
+        std::os::unix::net::UnixStream::connect(&path).unwrap();
+        lent.accept().unwrap();
+        assert!(inherited.idle().is_empty());
     }
 
     #[test]

@@ -9,6 +9,8 @@ mod accept;
 
 use std::{
     net::{SocketAddr, TcpListener},
+    os::unix::net::UnixListener,
+    path::Path,
     sync::Arc,
 };
 
@@ -27,25 +29,30 @@ use crate::limits::bounds;
 pub enum Ready {
     /// A service manager keeps it open, and it outlives the process.
     Inherited(TcpListener),
+    /// The same, of a file.
+    InheritedFile(Arc<Path>, UnixListener),
     /// The process has bound it itself.
     Bound(TcpListener),
 }
 
 impl Ready {
-    /// For this many workers.
+    /// For this many workers. Clients of a file are told by the `number` of the listener.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn share(self, workers: usize) -> Result<Listeners, BindError> {
+    pub fn share(self, workers: usize, number: u16) -> Result<Listeners, BindError> {
         match self {
+            Self::InheritedFile(path, socket) => {
+                Listeners::adopt_file(&path, socket, workers, number)
+            }
             Self::Inherited(socket) => Listeners::adopt(socket, workers),
             Self::Bound(socket) => Listeners::share(socket, workers, &Options::default()),
         }
     }
 }
 
-/// Answers the socket for an address of the Internet families if there is one.
-pub type Find = Box<dyn Fn(SocketAddr) -> Option<Ready> + Send + Sync>;
+/// Answers the socket for an address if there is one.
+pub type Find = Box<dyn Fn(&Address) -> Option<Ready> + Send + Sync>;
 
 /// One address, and what is served there.
 pub struct Listener<S> {
@@ -144,7 +151,7 @@ impl<S> Listening<S> {
     /// # Errors
     /// The kernel refuses.
     pub fn always(mut self, ready: Ready, serves: S) -> Result<Self, BindError> {
-        let sockets = ready.share(self.workers)?;
+        let sockets = ready.share(self.workers, 0)?;
         sockets.allowance().set_apart();
         let served = ArcSwap::from_pointee(serves);
         let asked = sockets.address().clone();
@@ -237,24 +244,23 @@ impl<S> Listening<S> {
     }
 
     fn bind(&self, wanted: &Wanted<'_>, place: usize) -> Result<Listeners, BindError> {
-        let address = match &wanted.bind {
-            Address::Ip(address) => *address,
-            Address::Unix(path) => {
-                let number = u16::try_from(place + 1).unwrap_or(u16::MAX);
-                return Listeners::at_file(path, &wanted.access, self.workers, number);
-            }
-        };
+        let number = u16::try_from(place + 1).unwrap_or(u16::MAX);
         // A listener that is always open stays what it is.
-        let always = self.always.iter().filter_map(|it| it.address().ip());
-        if always.into_iter().any(|it| overlap(it, address)) {
-            return Err(BindError::InUse(address));
-        }
-        match (self.find)(address) {
-            Some(ready) => ready.share(self.workers),
-            None => {
-                let options = Options { freebind: wanted.moves, ..Options::default() };
-                Listeners::open(address, self.workers, &options)
+        if let Some(address) = wanted.bind.ip() {
+            let always = self.always.iter().filter_map(|it| it.address().ip());
+            if always.into_iter().any(|it| overlap(it, address)) {
+                return Err(BindError::InUse(address));
             }
+        }
+        if let Some(ready) = (self.find)(&wanted.bind) {
+            return ready.share(self.workers, number);
+        }
+        match &wanted.bind {
+            Address::Ip(address) => {
+                let options = Options { freebind: wanted.moves, ..Options::default() };
+                Listeners::open(*address, self.workers, &options)
+            }
+            Address::Unix(path) => Listeners::at_file(path, &wanted.access, self.workers, number),
         }
     }
 
@@ -263,6 +269,7 @@ impl<S> Listening<S> {
         for Next { listener, serves, access, limits } in change.0.iter() {
             listener.sockets.allowance().set(&bounds(limits));
             if let Address::Unix(path) = listener.address()
+                && listener.sockets.is_own_file()
                 && let Err(error) = access.apply(path)
             {
                 tracing::error!(path = %path.display(), "cannot say who may connect: {error}");

@@ -120,8 +120,10 @@ pub struct Listeners {
     sockets: Vec<Mutex<Option<Bound>>>,
     /// A service manager keeps the socket open when this process ends.
     outlives: bool,
-    /// The file that it is, with what its clients have for a port.
-    file: Option<(Arc<unix::File>, u16)>,
+    /// The file that it is and that goes with it.
+    file: Option<Arc<unix::File>>,
+    /// What clients of a file have for a port.
+    number: u16,
     /// Bound, and made to listen only when a worker takes it.
     quiet: Option<i32>,
     /// What a worker gets that has given its socket up, and wants one again.
@@ -186,6 +188,7 @@ impl Listeners {
             sockets: sockets.collect(),
             outlives: matches!(again, Again::Duplicate(_)),
             file: None,
+            number: 0,
             quiet,
             again,
             allowance: Arc::default(),
@@ -217,11 +220,46 @@ impl Listeners {
             address: Address::Unix(path.clone()),
             sockets,
             outlives: false,
-            file: Some((Arc::new(file), number)),
+            file: Some(Arc::new(file)),
+            number,
             quiet: None,
             again: Again::Duplicate(Bound::Unix(first)),
             allowance: Arc::default(),
         })
+    }
+
+    /// As [`adopt`](Self::adopt), of a file, which stays where it is. For `number` see
+    /// [`at_file`](Self::at_file).
+    ///
+    /// # Errors
+    /// [`BindError::File`].
+    pub fn adopt_file(
+        path: &Arc<Path>,
+        inherited: UnixListener,
+        workers: usize,
+        number: u16,
+    ) -> Result<Self, BindError> {
+        let duplicate = || -> io::Result<Vec<_>> {
+            inherited.set_nonblocking(true)?;
+            let duplicate = |_| Ok(Mutex::new(Some(Bound::Unix(inherited.try_clone()?))));
+            (0..workers.max(1)).map(duplicate).collect()
+        };
+        let failed = |why: io::Error| BindError::File { path: path.clone(), why: why.into() };
+        Ok(Self {
+            address: Address::Unix(path.clone()),
+            sockets: duplicate().map_err(failed)?,
+            outlives: true,
+            file: None,
+            number,
+            quiet: None,
+            again: Again::Duplicate(Bound::Unix(inherited)),
+            allowance: Arc::default(),
+        })
+    }
+
+    /// Whether it is a file that this process has made.
+    pub const fn is_own_file(&self) -> bool {
+        self.file.is_some()
     }
 
     /// Adds listeners for the other workers to one that was bound exclusively before.
@@ -305,12 +343,11 @@ impl Listeners {
         })?;
         let first = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         let socket = first.map_or_else(|| self.again(), Ok)?;
-        let accepts = match (socket, &self.file) {
-            (Bound::Unix(socket), file) => {
-                let socket = tokio::net::UnixListener::from_std(socket)?;
-                Accepts::Unix(socket, file.as_ref().map_or(0, |(_, number)| *number))
+        let accepts = match socket {
+            Bound::Unix(socket) => {
+                Accepts::Unix(tokio::net::UnixListener::from_std(socket)?, self.number)
             }
-            (Bound::Tcp(socket), _) => {
+            Bound::Tcp(socket) => {
                 if let Some(backlog) = self.quiet {
                     socket2::SockRef::from(&socket).listen(backlog)?;
                 }
@@ -321,7 +358,7 @@ impl Listeners {
             accepts,
             outlives: self.outlives,
             shared: matches!(self.again, Again::Duplicate(_)),
-            file: self.file.as_ref().map(|(file, _)| file.clone()),
+            file: self.file.clone(),
             allowance: self.allowance.clone(),
         })
     }
@@ -348,7 +385,7 @@ impl Listeners {
 impl Drop for Listeners {
     /// What was bound and never served leaves no file, either.
     fn drop(&mut self) {
-        if let Some((file, _)) = &self.file {
+        if let Some(file) = &self.file {
             // What cannot be removed is replaced by whoever listens there next.
             drop(file.remove());
         }

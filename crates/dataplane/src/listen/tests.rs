@@ -97,7 +97,10 @@ fn what_is_always_open_is_in_nobodys_way_and_stays() {
 fn a_socket_that_is_there_is_used() {
     let kept = TcpListener::bind(any()).expect("a port");
     let address = kept.local_addr().expect("bound");
-    let lend = move |asked| (asked == address).then(|| kept.try_clone().map(Ready::Inherited));
+    let lend = move |asked: &Address| {
+        let same = asked.ip() == Some(address);
+        same.then(|| kept.try_clone().map(Ready::Inherited))
+    };
     let listening = Listening::new(2, Box::new(move |asked| lend(asked)?.ok()));
     let open = publish(&listening, &[("a", address)]);
     assert_eq!(at(&open[0]), address, "bound again, it would be in use");
@@ -154,4 +157,31 @@ fn a_file_stays_while_it_is_wanted_and_goes_with_the_last_who_holds_it() {
     assert!(Arc::ptr_eq(&first[0], &renamed[0]) && mode() == Some(0o666));
     drop((first, renamed));
     assert!(publish(&[]).is_empty() && mode().is_none());
+}
+
+#[test]
+fn a_service_manager_s_file_stays_as_it_is() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().expect("a directory");
+    let path: Arc<Path> = directory.path().join("http.sock").into();
+    let kept = UnixListener::bind(&path).expect("a socket");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).expect("set");
+    let (asked, given) = (Address::Unix(Arc::clone(&path)), Arc::clone(&path));
+    let lend = move |at: &Address| {
+        let socket = (*at == asked).then(|| kept.try_clone().ok()).flatten()?;
+        Some(Ready::InheritedFile(Arc::clone(&given), socket))
+    };
+    let listening: Listening<Served> = Listening::new(2, Box::new(lend));
+    let wanted = || {
+        let bind = Address::Unix(Arc::clone(&path));
+        Wanted { name: "a", bind, access: Access::OWN, limits: Limits::default(), moves: false }
+    };
+    let change = listening.prepare([wanted()], String::as_str, |_, _, _| Arc::new("a".into()));
+    listening.publish(&change.map_err(|it| it.len()).expect("no living process is in the way"));
+    let mode = || std::fs::metadata(&path).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o640);
+    let none = listening.prepare([], String::as_str, |_, _, _| Arc::new("a".into()));
+    listening.publish(&none.map_err(|it| it.len()).expect("nothing"));
+    assert!(listening.follow().borrow().is_empty());
+    assert_eq!(mode(), 0o640, "it is not this process's to remove");
 }
