@@ -4,7 +4,7 @@ use cluster::Service;
 use cluster_config::{
     BalancerDocument, Bundle,
     bundle::sample,
-    document::balancer::{Mode, Part},
+    document::balancer::{ForwardedFor, Mode, Part},
     example_bundle, render,
 };
 
@@ -285,6 +285,33 @@ fn fields_are_said_by_name_and_value() {
          client_ca: \"file:/c\", client_certificates: optional}",
     );
     assert!(optional.tls.expect("TLS").client_certificates_optional);
+}
+
+/// Chapter 3.3 of the reference: weights, failures, kept connections, the fields that its nginx
+/// sets (Host goes on as it came, in any case) and its times.
+#[test]
+fn the_reference_s_nginx_configuration() {
+    let server = |number: u8, weight: u8| {
+        format!("{{name: s{number}, address: \"192.168.1.1{number}:3128\", weight: {weight}}}")
+    };
+    let servers = [server(1, 3), server(2, 2), server(3, 1)].join(", ");
+    let document = document(&format!(
+        "  frontends:\n  - {{name: http, bind: \":80\", backend: proxy_backend, \
+         timeouts: {{client: 30s}}, request_fields: {{set: {{X-Real-IP: \"%{{client}}\"}}}}}}\n  \
+         backends:\n  - {{name: proxy_backend, balance: round_robin, keepalive: 32, \
+         forwarded_for: append, passive: {{max_fails: 2, fail_timeout: 30s}}, \
+         timeouts: {{connect: 30s, server: 30s}}, servers: {{static: [{servers}]}}}}\n"
+    ));
+    let [backend] = &document.backends[..] else { panic!("one: {document:?}") };
+    let weights: Vec<_> = backend.servers.iter().map(|it| (&*it.host, it.weight)).collect();
+    assert_eq!(weights, [("192.168.1.11", 3), ("192.168.1.12", 2), ("192.168.1.13", 1)]);
+    assert_eq!((backend.passive.max_fails, backend.passive.fail_timeout.as_secs()), (2, 30));
+    assert_eq!((backend.keepalive, backend.forwarded_for), (32, ForwardedFor::Append));
+    let [frontend] = &document.frontends[..] else { panic!("one: {document:?}") };
+    let [field] = &frontend.request_fields.set[..] else { panic!("one: {frontend:?}") };
+    assert_eq!((&*field.name, &field.value[..]), ("X-Real-IP", &[Part::Client][..]));
+    let times = [frontend.timeouts.client, backend.timeouts.connect, backend.timeouts.server];
+    assert_eq!(times.map(|it| it.as_secs()), [30; 3]);
 }
 
 #[test]

@@ -20,7 +20,9 @@ use super::duplex::Duplex;
 
 pub(crate) enum Io {
     /// Of TCP, or a unix socket, which is read, written, spliced and closed by the same calls. What
-    /// is TCP's alone (addresses, options, resets) fails there, and nothing depends on it.
+    /// is TCP's alone (addresses, options) fails there, and nothing depends on it. A unix socket
+    /// cannot be reset either: where only the end of the connection ends a message, as with clients
+    /// of HTTP/1.0, its client cannot tell one that was cut.
     Tcp(TcpStream),
     /// A pointer, as a session is larger than everything else of a connection together.
     Tls(Box<TlsStream<TcpStream>>),
