@@ -1,9 +1,11 @@
 //! Who is measured: real processes, with access log and statistics on; of those whose CPU time
 //! counts, each on one core with one worker.
 
+pub mod certificate;
 pub mod cluster;
 mod haproxy;
 mod nginx;
+pub mod pair;
 pub mod process;
 pub mod shoal;
 pub mod squid;
@@ -18,30 +20,39 @@ use std::{
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::{cpu, origin::Origin};
+use crate::cpu;
+pub use certificate::Certificate;
 
 /// Everybody who can take part, ours first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Who {
     ShoalBalancer,
+    ShoalTcp,
+    ShoalFew,
+    ShoalMany,
     ShoalNode,
     ShoalNodeListed,
     ShoalCluster,
     ShoalOwners,
+    ShoalPair,
     ConfigService,
     Registry,
     Haproxy,
+    HaproxyFew,
+    HaproxyMany,
     HaproxyTcp,
     HaproxyTcpSplice,
     Floor,
     Nginx,
+    NginxStream,
     NginxCache,
     Squid,
     SquidListed,
     Reference,
     Siblings,
     Tuned,
+    Keepalived,
 }
 
 impl Who {
@@ -49,23 +60,31 @@ impl Who {
     pub const fn name(self) -> &'static str {
         match self {
             Self::ShoalBalancer => "Shoal balancer",
+            Self::ShoalTcp => "Shoal balancer, mode tcp",
+            Self::ShoalFew => "Shoal balancer, 3 servers",
+            Self::ShoalMany => "Shoal balancer, 1,000 servers",
             Self::ShoalNode => "Shoal proxy-node",
             Self::ShoalNodeListed => "Shoal proxy-node, with the list",
             Self::ShoalCluster => "Shoal, balancer + 3 proxy-nodes",
             Self::ShoalOwners => "Shoal, balancer + 3 proxy-nodes, each object at its own",
+            Self::ShoalPair => "Two Shoal balancers",
             Self::ConfigService => "Shoal config-service",
             Self::Registry => "Shoal registry",
             Self::Haproxy => "HAProxy",
+            Self::HaproxyFew => "HAProxy, 3 servers",
+            Self::HaproxyMany => "HAProxy, 1,000 servers",
             Self::HaproxyTcp => "HAProxy tcp",
             Self::HaproxyTcpSplice => "HAProxy tcp, splice-auto",
             Self::Floor => "a bare epoll relay",
             Self::Nginx => "nginx",
+            Self::NginxStream => "nginx stream",
             Self::NginxCache => "nginx proxy_cache",
             Self::Squid => "Squid",
             Self::SquidListed => "Squid, with the list",
             Self::Reference => "HAProxy + 3 Squid, as in textbooks",
             Self::Siblings => "HAProxy + 3 Squid siblings, kept connections",
             Self::Tuned => "HAProxy + 3 Squid, tuned",
+            Self::Keepalived => "keepalived",
         }
     }
 
@@ -78,6 +97,10 @@ impl Who {
     pub const fn programs(self) -> &'static [&'static str] {
         match self {
             Self::ShoalBalancer
+            | Self::ShoalTcp
+            | Self::ShoalFew
+            | Self::ShoalMany
+            | Self::ShoalPair
             | Self::ShoalNode
             | Self::ShoalNodeListed
             | Self::ShoalCluster
@@ -85,9 +108,15 @@ impl Who {
             | Self::ConfigService
             | Self::Registry
             | Self::Floor => &[],
-            Self::Haproxy | Self::HaproxyTcp | Self::HaproxyTcpSplice => &["haproxy"],
+            Self::Haproxy
+            | Self::HaproxyFew
+            | Self::HaproxyMany
+            | Self::HaproxyTcp
+            | Self::HaproxyTcpSplice => &["haproxy"],
             Self::Nginx | Self::NginxCache => &["nginx"],
+            Self::NginxStream => &["nginx", STREAM],
             Self::Squid | Self::SquidListed => &["squid"],
+            Self::Keepalived => &["keepalived"],
             Self::Reference | Self::Siblings | Self::Tuned => &["haproxy", "squid"],
         }
     }
@@ -98,16 +127,51 @@ impl Who {
     }
 }
 
+/// The package with nginx's module for connections.
+const STREAM: &str = "libnginx-mod-stream";
+
 /// Whether a program is where Debian puts it.
 pub fn installed(program: &str) -> bool {
-    Path::new("/usr/sbin").join(program).exists()
+    match program {
+        STREAM => Path::new(nginx::STREAM_MODULE).exists(),
+        program => Path::new("/usr/sbin").join(program).exists(),
+    }
+}
+
+/// What a contender stands in front of, and how it is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<'a> {
+    /// Where its requests go.
+    pub servers: &'a [SocketAddr],
+    /// How a server is picked, as we call it.
+    pub balance: &'static str,
+    /// With what it speaks TLS.
+    pub tls: Option<&'a Certificate>,
+    /// Clients that come at the same time, at the most.
+    pub clients: usize,
+}
+
+impl<'a> Setting<'a> {
+    /// In front of one server, in the clear.
+    pub const fn plain(servers: &'a [SocketAddr]) -> Self {
+        Self { servers, balance: "round_robin", tls: None, clients: 4096 }
+    }
+
+    fn origin(&self) -> Result<SocketAddr> {
+        self.servers.first().copied().context("no server")
+    }
 }
 
 /// This program again, as a relay that does nothing else.
-fn floor(_: &Path, listen: SocketAddr, origin: SocketAddr) -> Result<Command> {
+fn floor(_: &Path, listen: SocketAddr, setting: Setting<'_>) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["relay", &listen.to_string(), &origin.to_string()]);
+    command.args(["relay", &listen.to_string(), &setting.origin()?.to_string()]);
     Ok(command)
+}
+
+/// The first three of many.
+fn few(servers: &[SocketAddr]) -> &[SocketAddr] {
+    &servers[..servers.len().min(3)]
 }
 
 /// A loopback address that is free at the moment.
@@ -129,37 +193,43 @@ pub struct Contender {
 pub struct Fleet {
     running: BTreeMap<Who, Contender>,
     _processes: Vec<process::Process>,
-    _shoal: Option<shoal::Shoal>,
+    _labs: Vec<shoal::Shoal>,
 }
 
 impl Fleet {
-    /// Starts whoever is named, each in front of the origin, and keeps each on the contenders'
-    /// core.
-    pub async fn start(who: &[Who], origin: &Origin) -> Result<Self> {
-        let mut fleet = Self { running: BTreeMap::new(), _processes: Vec::new(), _shoal: None };
+    /// Starts whoever is named, each in this setting, and keeps each on the contenders' core.
+    pub async fn start(who: &[Who], setting: Setting<'_>) -> Result<Self> {
+        let mut fleet =
+            Self { running: BTreeMap::new(), _processes: Vec::new(), _labs: Vec::new() };
         for who in who {
-            let configuration = match who {
-                Who::ShoalBalancer | Who::ShoalNode => {
-                    let shoal = match fleet._shoal.take() {
-                        Some(shoal) => shoal,
-                        None => shoal::Shoal::start(origin.address).await?,
-                    };
-                    fleet.running.insert(*who, shoal.contender(*who)?);
-                    fleet._shoal = Some(shoal);
+            let configuration: fn(&Path, SocketAddr, Setting<'_>) -> Result<Command> = match who {
+                Who::ShoalBalancer
+                | Who::ShoalNode
+                | Who::ShoalTcp
+                | Who::ShoalFew
+                | Who::ShoalMany => {
+                    let there = fleet._labs.iter().position(|lab| lab.has(*who));
+                    if there.is_none() {
+                        fleet._labs.push(shoal::Shoal::start(*who, setting).await?);
+                    }
+                    let lab = there.map_or(fleet._labs.last(), |index| fleet._labs.get(index));
+                    fleet.running.insert(*who, lab.context("no lab")?.contender(*who)?);
                     continue;
                 }
-                Who::Haproxy => haproxy::http,
+                Who::Haproxy | Who::HaproxyMany => haproxy::http,
+                Who::HaproxyFew => haproxy::http_to_few,
                 Who::HaproxyTcp => haproxy::tcp,
                 Who::HaproxyTcpSplice => haproxy::tcp_splice,
                 Who::Floor => floor,
                 Who::Nginx => nginx::balancer,
+                Who::NginxStream => nginx::stream,
                 Who::NginxCache => nginx::cache,
-                Who::Squid => squid::cache,
+                Who::Squid => |directory, listen, _| squid::cache(directory, listen),
                 other => anyhow::bail!("{} does not run alone", other.name()),
             };
             let listen = free_address()?;
             let process = process::Process::start(listen, |directory| {
-                configuration(directory, listen, origin.address)
+                configuration(directory, listen, setting)
             });
             let process = process.await.with_context(|| format!("start {}", who.name()))?;
             fleet.running.insert(*who, Contender { address: listen, pid: process.pid() });

@@ -199,7 +199,10 @@ fn send(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
 mod tests {
     use crate::{
         contender::free_address,
-        load::requests::{Connection, Paths, Plan, run},
+        load::{
+            dial::Dialers,
+            requests::{Connection, Paths, Plan, run},
+        },
         origin::Origin,
     };
 
@@ -214,6 +217,7 @@ mod tests {
         for (path, body) in [("/b/1024", 1024), ("/b/3000000", 3_000_000)] {
             let plan = Plan {
                 address: listen,
+                dialers: Dialers::plain(),
                 origin: to,
                 paths: Paths::one(path, body),
                 connection: Connection::Kept,

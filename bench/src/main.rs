@@ -116,7 +116,7 @@ fn main() -> Result<()> {
     let wanted = |trial: &&Trial| {
         arguments.only.is_empty() || arguments.only.iter().any(|text| trial.name.contains(text))
     };
-    let trials: Vec<&Trial> = trial::TRIALS.iter().filter(wanted).collect();
+    let trials: Vec<&Trial> = trial::all().filter(wanted).collect();
     if arguments.list {
         trials.iter().for_each(|trial| println!("{:<24} {}", trial.name, trial.title));
         return Ok(());

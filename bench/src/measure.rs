@@ -4,9 +4,11 @@
 mod deaf_origin;
 mod faults;
 mod list;
+mod pools;
 mod registry;
 mod release;
 mod slow_origin;
+mod takeover;
 mod traffic;
 mod whole;
 
@@ -20,7 +22,7 @@ use crate::{
     origin::Origin,
     progress::Progress,
     results::Sample,
-    trial::{Fault, TRIALS, Trial, Work},
+    trial::{Fault, Trial, Work, all},
 };
 
 /// How often and how much.
@@ -66,8 +68,7 @@ pub fn works(trials: &[&Trial]) -> Vec<Work> {
 
 /// Those who take part in it and are installed.
 fn who(work: Work) -> Vec<Who> {
-    let mut who: Vec<Who> = TRIALS
-        .iter()
+    let mut who: Vec<Who> = all()
         .filter(|trial| trial.work == work)
         .flat_map(|trial| trial.who)
         .copied()
@@ -80,18 +81,24 @@ fn who(work: Work) -> Vec<Who> {
 
 /// The name of the one trial that comes of it.
 fn trial(work: Work) -> Result<&'static Trial> {
-    TRIALS.iter().find(|trial| trial.work == work).context("work of no trial")
+    all().find(|trial| trial.work == work).context("work of no trial")
 }
 
 /// All samples of a piece of work.
 pub async fn run(bench: Bench<'_>, work: Work) -> Result<Vec<Sample>> {
     let who = who(work);
     match work {
-        Work::Requests { .. } | Work::Tunnels(_) | Work::Idle(_) => {
+        Work::Requests { .. } | Work::Connections { .. } | Work::Tunnels(_) | Work::Idle(..) => {
             traffic::run(bench, trial(work)?, &who).await
+        }
+        Work::Pool(balance, keeping) => {
+            pools::run(bench, trial(work)?, (balance, keeping), &who).await
         }
         Work::Whole(way) => whole::run(bench, way, &who).await,
         Work::Fault(fault) => anywhere(faults::run(bench, fault, &who)).await,
+        Work::Takeover(vrrp, fault) => {
+            anywhere(takeover::run(bench, work, vrrp, fault, &who)).await
+        }
         Work::SlowOrigin => anywhere(slow_origin::run(bench, &who)).await,
         Work::DeafOrigin => anywhere(deaf_origin::run(bench)).await,
         Work::LabRelease => anywhere(release::lab(bench)).await,
@@ -115,12 +122,23 @@ pub fn expected(work: Work, extent: Extent) -> Duration {
     let rounds = extent.rounds as f64;
     let contenders = who(work).len() as f64;
     let seconds = match work {
-        Work::Requests { body, fresh, requests, .. } => {
-            let each = if body > 10_000 { 60e-6 } else { 25e-6 } + if fresh { 60e-6 } else { 0.0 };
+        Work::Requests { body, fresh, tls, requests, .. } => {
+            let handshake = if fresh && tls.is_some() { 800e-6 } else { 0.0 };
+            let each = if body > 10_000 { 60e-6 } else { 25e-6 }
+                + if fresh { 60e-6 } else { 0.0 }
+                + handshake;
+            5.0 + (rounds + 1.0) * contenders * requests as f64 * extent.scale * each
+        }
+        Work::Connections { fresh, requests } => {
+            let each = if fresh { 85e-6 } else { 25e-6 };
             5.0 + (rounds + 1.0) * contenders * requests as f64 * extent.scale * each
         }
         Work::Tunnels(_) => 5.0 + (rounds + 1.0) * contenders * extent.scale,
-        Work::Idle(_) => extent.few() as f64 * (5.0 + 4.0 * contenders),
+        Work::Idle(_, count) => {
+            extent.few() as f64 * (5.0 + contenders * (3.5 + count as f64 * 250e-6))
+        }
+        Work::Pool(..) => 5.0 + (rounds + 1.0) * contenders * pools::expected() * extent.scale,
+        Work::Takeover(vrrp, fault) => takeover::expected(extent, vrrp, fault),
         Work::Whole(way) => {
             20.0 + (rounds + 1.0) * contenders * extent.scale * whole::expected(way)
         }

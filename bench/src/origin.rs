@@ -17,17 +17,25 @@ use std::{
     time::SystemTime,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use mio::{
     Events, Interest, Poll, Token,
     net::{TcpListener, TcpStream},
 };
 
-const LISTENER: Token = Token(0);
 /// A body is this again and again.
 static BODY: [u8; 64 * 1024] = [b'x'; 64 * 1024];
 /// More than a head of ours: who sends more without an end is cut off.
 const MOST_HEAD: usize = 64 * 1024;
+
+/// What becomes of a connection after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// It stays open for the next request.
+    Open,
+    /// It ends.
+    Closed,
+}
 
 /// Where it listens, and what it has seen.
 #[derive(Clone, Debug)]
@@ -40,13 +48,23 @@ pub struct Origin {
 impl Origin {
     /// Starts its thread, which lives as long as the process.
     pub fn start() -> Result<Self> {
-        let listener = TcpListener::bind(([127, 0, 0, 1], 0).into())?;
-        let origin = Self { address: listener.local_addr()?, cacheable: Arc::default() };
+        let (origin, _) = Self::at_many(1, Keeping::Open)?;
+        Ok(origin)
+    }
+
+    /// The same at so many addresses, the first of which is its own.
+    pub fn at_many(count: usize, keeping: Keeping) -> Result<(Self, Vec<SocketAddr>)> {
+        let listeners = (0..count).map(|_| TcpListener::bind(([127, 0, 0, 1], 0).into()));
+        let listeners = listeners.collect::<io::Result<Vec<_>>>()?;
+        let addresses = listeners.iter().map(TcpListener::local_addr);
+        let addresses = addresses.collect::<io::Result<Vec<_>>>()?;
+        let address = *addresses.first().context("an origin without an address")?;
+        let origin = Self { address, cacheable: Arc::default() };
         let cacheable = Arc::clone(&origin.cacheable);
         std::thread::Builder::new()
             .name("origin".into())
-            .spawn(move || run(listener, &cacheable))?;
-        Ok(origin)
+            .spawn(move || run(listeners, keeping, &cacheable))?;
+        Ok((origin, addresses))
     }
 
     /// How often something was asked for that a cache could have had.
@@ -56,19 +74,22 @@ impl Origin {
     }
 }
 
-fn run(mut listener: TcpListener, cacheable: &AtomicU64) -> io::Result<()> {
+fn run(mut listeners: Vec<TcpListener>, keeping: Keeping, cacheable: &AtomicU64) -> io::Result<()> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(256);
     let mut peers = HashMap::new();
-    let mut next = LISTENER.0;
-    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    // Listeners come first among the tokens.
+    let mut next = listeners.len();
+    for (index, listener) in listeners.iter_mut().enumerate() {
+        poll.registry().register(listener, Token(index), Interest::READABLE)?;
+    }
     loop {
         match poll.poll(&mut events, None) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             other => other?,
         }
         for event in &events {
-            if event.token() == LISTENER {
+            if let Some(listener) = listeners.get(event.token().0) {
                 while let Ok((mut stream, _)) = listener.accept() {
                     next += 1;
                     stream.set_nodelay(true)?;
@@ -77,7 +98,7 @@ fn run(mut listener: TcpListener, cacheable: &AtomicU64) -> io::Result<()> {
                         Token(next),
                         Interest::READABLE | Interest::WRITABLE,
                     )?;
-                    peers.insert(Token(next), Peer::new(stream));
+                    peers.insert(Token(next), Peer::new(stream, keeping));
                 }
             } else if let Some(peer) = peers.get_mut(&event.token())
                 && !peer.ready(event.is_read_closed(), cacheable).unwrap_or(false)
@@ -96,11 +117,15 @@ struct Peer {
     body: u64,
     /// What is still to come of an upload.
     upload: u64,
+    keeping: Keeping,
+    /// Nothing comes after what is left to be sent.
+    ending: bool,
 }
 
 impl Peer {
-    fn new(stream: TcpStream) -> Self {
-        Self { stream, input: Vec::new(), head: Vec::new(), body: 0, upload: 0 }
+    fn new(stream: TcpStream, keeping: Keeping) -> Self {
+        let (input, head) = (Vec::new(), Vec::new());
+        Self { stream, input, head, body: 0, upload: 0, keeping, ending: false }
     }
 
     /// Does all that can be done now; false: the connection is over.
@@ -113,6 +138,9 @@ impl Peer {
             }
             if !self.flush()? {
                 return Ok(true);
+            }
+            if self.ending {
+                return Ok(false);
             }
             if let Some(end) = self.input.windows(4).position(|window| window == b"\r\n\r\n") {
                 self.answer(end, cacheable);
@@ -160,9 +188,12 @@ impl Peer {
         } else {
             "no-store".into()
         };
+        self.ending = self.keeping == Keeping::Closed;
+        let last = if self.ending { "Connection: close\r\n" } else { "" };
         self.head.extend_from_slice(
             format!(
-                "HTTP/1.1 200 OK\r\nContent-Length: {body}\r\nCache-Control: {control}\r\n\r\n"
+                "HTTP/1.1 200 OK\r\nContent-Length: {body}\r\nCache-Control: {control}\r\n\
+                 {last}\r\n"
             )
             .as_bytes(),
         );
@@ -227,7 +258,30 @@ fn asked(line: &[u8]) -> Option<(Kind, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, asked};
+    use super::{Keeping, Kind, Origin, asked};
+    use crate::load::{
+        dial::Dialers,
+        requests::{Connection, Paths, Plan, run},
+    };
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn answers_at_every_address_and_ends_what_it_shall_not_keep() {
+        let (origin, addresses) = Origin::at_many(3, Keeping::Closed).unwrap();
+        assert_eq!((addresses.len(), addresses[0]), (3, origin.address));
+        for address in addresses {
+            let plan = |connection| Plan {
+                address,
+                dialers: Dialers::plain(),
+                origin: address,
+                paths: Paths::various(9),
+                connection,
+                connections: 1,
+                requests: 2,
+            };
+            assert_eq!(run(plan(Connection::New)).await.unwrap().latencies.len(), 2);
+            run(plan(Connection::Kept)).await.expect_err("the second finds no connection");
+        }
+    }
 
     #[test]
     fn reads_the_path_of_every_form() {

@@ -1,11 +1,20 @@
 //! What is measured: every trial with those who take part, and what is wanted of it.
 
+mod control;
+mod faults;
+mod pools;
+mod relaying;
+mod standing;
+mod takeovers;
+mod whole;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     contender::Who,
     goal::{Bound, Goal, What},
-    load::{idle::Kind, tunnels::Direction},
+    load::{dial::Handshake, idle::Kind, tunnels::Direction},
+    origin::Keeping,
 };
 
 /// What is done. Several trials may come out of one piece of work.
@@ -19,17 +28,31 @@ pub enum Work {
         fresh: bool,
         /// Out of the contender's cache, verified by the origin's count.
         hits: bool,
+        /// Over TLS 1.3, which begins so.
+        tls: Option<Handshake>,
         /// In one round.
         requests: u64,
     },
+    /// GETs of 1 KiB through balancers that pass connections on; clients end them.
+    Connections {
+        /// A new connection for each.
+        fresh: bool,
+        /// In one round.
+        requests: u64,
+    },
+    /// GETs to a pool of three servers and to one of a thousand, picked by this `balance`, which keep
+    /// connections or not.
+    Pool(&'static str, Keeping),
     /// Bytes through tunnels.
     Tunnels(Direction),
-    /// Connections that idle; in a new process every round.
-    Idle(Kind),
+    /// So many connections that idle; in a new process every round.
+    Idle(Kind, usize),
     /// From the balancer to the cache and back.
     Whole(Way),
     /// One node of three is hit while clients are at work.
     Fault(Fault),
+    /// The balancer that holds a virtual address is hit.
+    Takeover(Vrrp, Fault),
     /// An origin that answers after 20 s.
     SlowOrigin,
     /// An origin that never accepts.
@@ -59,7 +82,16 @@ pub enum Way {
     Exchange,
 }
 
-/// What happens to the node.
+/// How balancers tell each other that they live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vrrp {
+    /// Version 2, every second, with a password.
+    V2,
+    /// Version 3, every so many milliseconds.
+    V3(u32),
+}
+
+/// What happens to one of several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// SIGKILL: its connections are reset and new ones refused.
@@ -153,15 +185,25 @@ pub mod names {
     pub const LIST_REQUEST: &str = "list-request";
 }
 
-const BALANCERS: &[Who] = &[Who::ShoalBalancer, Who::Haproxy, Who::Nginx];
-const RELAYS: &[Who] = &[Who::ShoalBalancer, Who::Haproxy, Who::Floor, Who::Nginx];
-const WHOLE: &[Who] = &[Who::ShoalCluster, Who::Reference, Who::Siblings];
-const WHOLE_DAY: &[Who] = &[Who::ShoalCluster, Who::ShoalOwners, Who::Reference, Who::Siblings];
-const CACHES: &[Who] = &[Who::ShoalNode, Who::NginxCache, Who::Squid];
-const TUNNELS: &[Who] =
-    &[Who::ShoalBalancer, Who::ShoalNode, Who::HaproxyTcp, Who::HaproxyTcpSplice, Who::Squid];
-const CLUSTERS: &[Who] = &[Who::ShoalCluster, Who::Reference, Who::Tuned];
-const LISTED: &[Who] = &[Who::ShoalNode, Who::ShoalNodeListed, Who::Squid, Who::SquidListed];
+/// Every trial, in the order of the report.
+pub fn all() -> impl Iterator<Item = &'static Trial> {
+    [
+        relaying::TRIALS,
+        pools::TRIALS,
+        whole::TRIALS,
+        standing::TRIALS,
+        faults::TRIALS,
+        takeovers::TRIALS,
+        control::TRIALS,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// The trial of that name.
+pub fn find(name: &str) -> Option<&'static Trial> {
+    all().find(|trial| trial.name == name)
+}
 
 const fn times(who: Who, limit: f64, than: Who) -> Goal {
     Goal { who, what: What::Cost, bound: Bound::Times(limit, than) }
@@ -193,274 +235,6 @@ const fn requests(
     Trial { name, title, unit: Unit::CpuMsPer1000, work, who, goals }
 }
 
-const fn whole(
-    name: &'static str,
-    title: &'static str,
-    way: Way,
-    who: &'static [Who],
-    goals: &'static [Goal],
-) -> Trial {
-    requests(name, title, Work::Whole(way), who, goals)
-}
-
-const fn fault(
-    name: &'static str,
-    title: &'static str,
-    fault: Fault,
-    goals: &'static [Goal],
-) -> Trial {
-    Trial { name, title, unit: Unit::GapMs, work: Work::Fault(fault), who: CLUSTERS, goals }
-}
-
-const fn tunnel(name: &'static str, title: &'static str, direction: Direction) -> Trial {
-    Trial {
-        name,
-        title,
-        unit: Unit::CpuSecondsPerGib,
-        work: Work::Tunnels(direction),
-        who: TUNNELS,
-        goals: TUNNEL_GOALS,
-    }
-}
-
-const TUNNEL_GOALS: &[Goal] = &[
-    times(Who::ShoalBalancer, 0.75, Who::HaproxyTcp),
-    times(Who::ShoalNode, 0.75, Who::HaproxyTcp),
-];
-const KILL_GOALS: &[Goal] = &[none_fails(Who::ShoalCluster), never(Who::ShoalCluster, 200.0)];
-const FREEZE_GOALS: &[Goal] = &[none_fails(Who::ShoalCluster), never(Who::ShoalCluster, 1500.0)];
-
-/// The trial of that name.
-pub fn find(name: &str) -> Option<&'static Trial> {
-    TRIALS.iter().find(|trial| trial.name == name)
-}
-
-/// All of them, in the order of the report.
-pub const TRIALS: &[Trial] = &[
-    requests(
-        "balance-keepalive-1k",
-        "Balancing, keep-alive, 1 KiB",
-        Work::Requests { body: 1024, fresh: false, hits: false, requests: 60_000 },
-        RELAYS,
-        &[
-            times(Who::ShoalBalancer, 1.12, Who::Floor),
-            times(Who::ShoalBalancer, 0.82, Who::Haproxy),
-            times(Who::ShoalBalancer, 1.0, Who::Nginx),
-        ],
-    ),
-    requests(
-        "balance-keepalive-64k",
-        "Balancing, keep-alive, 64 KiB",
-        Work::Requests { body: 65_536, fresh: false, hits: false, requests: 15_000 },
-        RELAYS,
-        &[
-            times(Who::ShoalBalancer, 0.75, Who::Haproxy),
-            times(Who::ShoalBalancer, 1.0, Who::Nginx),
-        ],
-    ),
-    requests(
-        "balance-new-1k",
-        "Balancing, a new connection each, 1 KiB",
-        Work::Requests { body: 1024, fresh: true, hits: false, requests: 15_000 },
-        BALANCERS,
-        &[times(Who::ShoalBalancer, 0.86, Who::Haproxy)],
-    ),
-    requests(
-        "balance-new-64k",
-        "Balancing, a new connection each, 64 KiB",
-        Work::Requests { body: 65_536, fresh: true, hits: false, requests: 8_000 },
-        BALANCERS,
-        &[times(Who::ShoalBalancer, 0.90, Who::Haproxy)],
-    ),
-    requests(
-        "hit-1k",
-        "Cache hit, keep-alive, 1 KiB",
-        Work::Requests { body: 1024, fresh: false, hits: true, requests: 60_000 },
-        CACHES,
-        &[times(Who::ShoalNode, 0.48, Who::NginxCache), times(Who::ShoalNode, 0.34, Who::Squid)],
-    ),
-    requests(
-        "hit-64k",
-        "Cache hit, keep-alive, 64 KiB",
-        Work::Requests { body: 65_536, fresh: false, hits: true, requests: 15_000 },
-        CACHES,
-        &[times(Who::ShoalNode, 0.80, Who::NginxCache)],
-    ),
-    whole(
-        "whole-hit",
-        "The whole way: a hit, keep-alive, 1 KiB",
-        Way::Hit,
-        WHOLE,
-        &[times(Who::ShoalCluster, 0.33, Who::Reference)],
-    ),
-    whole(
-        "whole-miss",
-        "The whole way: something cacheable that nobody has asked for, 1 KiB",
-        Way::Miss,
-        WHOLE,
-        &[times(Who::ShoalCluster, 0.38, Who::Reference)],
-    ),
-    whole(
-        "whole-day",
-        "The whole way: a day by Zipf's law, 400 MB through three caches of 32 MiB",
-        Way::Day,
-        WHOLE_DAY,
-        &[times(Who::ShoalOwners, 0.27, Who::Reference)],
-    ),
-    Trial {
-        name: names::WHOLE_DAY_ORIGIN,
-        title: "How much of that day reaches the origin",
-        unit: Unit::OriginPer1000,
-        work: Work::Whole(Way::Day),
-        who: WHOLE_DAY,
-        goals: &[times(Who::ShoalOwners, 0.5, Who::Reference)],
-    },
-    whole(
-        "whole-exchange",
-        "The whole way: CONNECT with one small exchange",
-        Way::Exchange,
-        WHOLE,
-        &[times(Who::ShoalCluster, 0.62, Who::Reference)],
-    ),
-    tunnel("tunnel-download", "Tunnel, from the origin", Direction::Download),
-    tunnel("tunnel-upload", "Tunnel, to the origin", Direction::Upload),
-    Trial {
-        name: "idle-connections",
-        title: "Memory of idle keep-alive connections",
-        unit: Unit::MegabytesPer1000,
-        work: Work::Idle(Kind::Connection),
-        who: &[Who::ShoalBalancer, Who::ShoalNode, Who::Haproxy, Who::Nginx, Who::Squid],
-        goals: &[most(Who::ShoalBalancer, 1.5), most(Who::ShoalNode, 1.5)],
-    },
-    Trial {
-        name: "idle-tunnels",
-        title: "Memory of idle tunnels",
-        unit: Unit::MegabytesPer1000,
-        work: Work::Idle(Kind::Tunnel),
-        who: &[Who::ShoalBalancer, Who::ShoalNode, Who::HaproxyTcp, Who::Squid],
-        goals: &[most(Who::ShoalBalancer, 4.0), most(Who::ShoalNode, 4.0)],
-    },
-    fault(names::KILL_GET, "A node of three killed with -9: GET", Fault::Kill, KILL_GOALS),
-    fault(
-        names::KILL_CONNECT,
-        "A node of three killed with -9: new CONNECT",
-        Fault::Kill,
-        KILL_GOALS,
-    ),
-    fault(
-        names::FREEZE_GET,
-        "A node of three stopped with SIGSTOP: GET",
-        Fault::Freeze,
-        FREEZE_GOALS,
-    ),
-    fault(
-        names::FREEZE_CONNECT,
-        "A node of three stopped with SIGSTOP: new CONNECT",
-        Fault::Freeze,
-        FREEZE_GOALS,
-    ),
-    Trial {
-        name: names::SLOW_ORIGIN,
-        title: "An origin that answers after 20 s: how often each request reaches it",
-        unit: Unit::TimesAsked,
-        work: Work::SlowOrigin,
-        who: CLUSTERS,
-        goals: &[none_fails(Who::ShoalCluster), never(Who::ShoalCluster, 1.0)],
-    },
-    Trial {
-        name: names::SLOW_ORIGIN_EJECTED,
-        title: "An origin that answers after 20 s: nodes taken for dead",
-        unit: Unit::Nodes,
-        work: Work::SlowOrigin,
-        who: CLUSTERS,
-        goals: &[never(Who::ShoalCluster, 0.0)],
-    },
-    Trial {
-        name: names::DEAF_ORIGIN,
-        title: "An origin that never accepts, answered for with 504: how often each request \
-            reaches it",
-        unit: Unit::TimesAsked,
-        work: Work::DeafOrigin,
-        who: &[Who::ShoalCluster],
-        goals: &[none_fails(Who::ShoalCluster), never(Who::ShoalCluster, 1.0)],
-    },
-    Trial {
-        name: names::DEAF_ORIGIN_EJECTED,
-        title: "An origin that never accepts: nodes taken for dead",
-        unit: Unit::Nodes,
-        work: Work::DeafOrigin,
-        who: &[Who::ShoalCluster],
-        goals: &[never(Who::ShoalCluster, 0.0)],
-    },
-    Trial {
-        name: names::RELEASE_LAB,
-        title: "`shoal config apply` to a lab of 3 nodes and 2 balancers: the whole command, 1 s \
-            of watching the first nodes included",
-        unit: Unit::Seconds,
-        work: Work::LabRelease,
-        who: &[Who::ConfigService],
-        goals: &[],
-    },
-    Trial {
-        name: names::RELEASE_FLEET,
-        title: "A released revision applied on 1,000 nodes, without the 1 s in which the first one \
-            is watched",
-        unit: Unit::Seconds,
-        work: Work::FleetRelease,
-        who: &[Who::ConfigService],
-        goals: &[never(Who::ConfigService, 1.0)],
-    },
-    Trial {
-        name: names::RELEASE_FLEET_TOTAL,
-        title: "The same in all",
-        unit: Unit::Seconds,
-        work: Work::FleetRelease,
-        who: &[Who::ConfigService],
-        goals: &[],
-    },
-    Trial {
-        name: names::HEARTBEATS,
-        title: "Registry with 10,000 instances that heartbeat",
-        unit: Unit::PercentOfCore,
-        work: Work::Heartbeats,
-        who: &[Who::Registry],
-        goals: &[most(Who::Registry, 100.0), none_fails(Who::Registry)],
-    },
-    Trial {
-        name: names::WATCHERS,
-        title: "1,000 watchers hear of a change, the last of them after",
-        unit: Unit::Milliseconds,
-        work: Work::Watchers,
-        who: &[Who::Registry],
-        goals: &[never(Who::Registry, 500.0)],
-    },
-    Trial {
-        name: names::LIST_START,
-        title: "From the start of the process to the first answer, with a list of 1,000,000 \
-            domains",
-        unit: Unit::Seconds,
-        work: Work::DomainList,
-        who: LISTED,
-        goals: &[never(Who::ShoalNodeListed, 2.0)],
-    },
-    Trial {
-        name: names::LIST_MEMORY,
-        title: "Resident memory with a list of 1,000,000 domains",
-        unit: Unit::Mebibytes,
-        work: Work::DomainList,
-        who: LISTED,
-        goals: &[above(Who::ShoalNodeListed, 64.0, Who::ShoalNode)],
-    },
-    Trial {
-        name: names::LIST_REQUEST,
-        title: "Cache hit, keep-alive, 1 KiB, with a list of 1,000,000 domains asked first",
-        unit: Unit::CpuMsPer1000,
-        work: Work::DomainList,
-        who: LISTED,
-        goals: &[above(Who::ShoalNodeListed, 1.0, Who::ShoalNode)],
-    },
-];
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -468,10 +242,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn single_contenders_have_work_of_their_own() {
+        for trial in all() {
+            let several = all().filter(|other| other.work == trial.work).count() > 1;
+            let single = matches!(
+                trial.work,
+                Work::Requests { .. } | Work::Connections { .. } | Work::Pool(..) | Work::Idle(..)
+            );
+            assert!(!(several && single), "{} is measured as another one", trial.name);
+        }
+    }
+
+    #[test]
     fn every_trial_has_a_name_of_its_own_and_judges_only_who_takes_part() {
-        let names: BTreeSet<&str> = TRIALS.iter().map(|trial| trial.name).collect();
-        assert_eq!(names.len(), TRIALS.len());
-        for trial in TRIALS {
+        let names: BTreeSet<&str> = all().map(|trial| trial.name).collect();
+        assert_eq!(names.len(), all().count());
+        for trial in all() {
             for goal in trial.goals {
                 let others = match goal.bound {
                     Bound::Times(_, than) | Bound::Above(_, than) => vec![goal.who, than],

@@ -4,48 +4,79 @@
 
 use std::{fs, net::SocketAddr, path::Path, process::Command};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+
+use super::{Setting, few};
 
 /// A balancer of HTTP.
-pub fn http(directory: &Path, listen: SocketAddr, origin: SocketAddr) -> Result<Command> {
+pub fn http(directory: &Path, listen: SocketAddr, setting: Setting<'_>) -> Result<Command> {
     let proxy = "option forwardfor\n  unique-id-format %{+X}o%ci%cp%fi%fp%Ts%rt%pid\n  \
         unique-id-header X-Request-Id";
     write(
         directory,
         listen,
-        origin,
+        setting,
         "mode http\n  option httplog\n  option http-keep-alive\n  http-reuse always",
         proxy,
     )
 }
 
+/// The same in front of the first three servers alone.
+pub fn http_to_few(directory: &Path, listen: SocketAddr, setting: Setting<'_>) -> Result<Command> {
+    http(directory, listen, Setting { servers: few(setting.servers), ..setting })
+}
+
 /// A balancer of connections.
-pub fn tcp(directory: &Path, listen: SocketAddr, origin: SocketAddr) -> Result<Command> {
-    write(directory, listen, origin, "mode tcp\n  option tcplog", "")
+pub fn tcp(directory: &Path, listen: SocketAddr, setting: Setting<'_>) -> Result<Command> {
+    write(directory, listen, setting, "mode tcp\n  option tcplog", "")
 }
 
 /// The same with its splicing where it thinks that this helps.
-pub fn tcp_splice(directory: &Path, listen: SocketAddr, origin: SocketAddr) -> Result<Command> {
-    write(directory, listen, origin, "mode tcp\n  option tcplog\n  option splice-auto", "")
+pub fn tcp_splice(directory: &Path, listen: SocketAddr, setting: Setting<'_>) -> Result<Command> {
+    write(directory, listen, setting, "mode tcp\n  option tcplog\n  option splice-auto", "")
 }
 
 fn write(
     directory: &Path,
     listen: SocketAddr,
-    origin: SocketAddr,
+    setting: Setting<'_>,
     mode: &str,
     frontend: &str,
 ) -> Result<Command> {
+    let tls = setting.tls.map_or_else(String::new, |certificate| {
+        format!(" ssl crt {} ssl-min-ver TLSv1.3 alpn http/1.1", certificate.both().display())
+    });
+    // One origin is looked at; a thousand would cost more than what is measured.
+    let check = if setting.servers.len() == 1 { " check inter 5s" } else { "" };
+    let servers: String = (1..)
+        .zip(setting.servers)
+        .map(|(number, server)| format!("  server origin{number} {server}{check}\n"))
+        .collect();
+    // A limit of descriptors below twice as many clients is no reason to end.
     let configuration = format!(
-        "global\n  nbthread 1\n  maxconn 4096\n  log stdout format raw local0\n\
+        "global\n  nbthread 1\n  maxconn {clients}\n  no strict-limits\n\
+         \x20 log stdout format raw local0\n\
          \x20 stats socket {socket}\n\
          defaults\n  {mode}\n  log global\n  timeout connect 5s\n  timeout client 50s\n\
          \x20 timeout server 50s\n\
-         frontend bench\n  bind {listen}\n  {frontend}\n  default_backend origins\n\
-         backend origins\n  balance roundrobin\n  server origin {origin} check inter 5s\n",
+         frontend bench\n  bind {listen}{tls}\n  {frontend}\n  default_backend origins\n\
+         backend origins\n  balance {balance}\n{servers}",
+        balance = balance(setting.balance)?,
+        clients = setting.clients,
         socket = stats_socket(directory).display()
     );
     start(directory, &configuration)
+}
+
+/// What it calls a way to pick.
+fn balance(ours: &str) -> Result<&'static str> {
+    Ok(match ours {
+        "round_robin" => "roundrobin",
+        "least_connections" => "leastconn",
+        "random" => "random",
+        "uri_hash" => "uri\n  hash-type consistent",
+        other => bail!("HAProxy is not measured with {other}"),
+    })
 }
 
 /// In front of Squids as textbooks have it, word by word; only the log of requests, for which

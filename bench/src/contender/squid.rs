@@ -13,7 +13,7 @@ use anyhow::{Result, ensure};
 use super::{cluster::Memory, process::own_name};
 
 /// A cache; the origin is named by the requests.
-pub fn cache(directory: &Path, listen: SocketAddr, _origin: SocketAddr) -> Result<Command> {
+pub fn cache(directory: &Path, listen: SocketAddr) -> Result<Command> {
     write(directory, &alone(directory, listen, "http_access allow all"))
 }
 
@@ -133,7 +133,7 @@ mod tests {
             (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
         let name = |directory: &Path| {
             let listen = SocketAddr::from(([127, 0, 0, 1], 3128));
-            let command = cache(directory, listen, listen).expect("a command");
+            let command = cache(directory, listen).expect("a command");
             let arguments: Vec<_> =
                 command.get_args().map(|it| it.to_string_lossy().into_owned()).collect();
             assert_eq!(arguments[0], "-n");

@@ -1,41 +1,49 @@
 //! One HTTP/1.1 client connection that checks what it gets.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::timeout,
 };
 
+use super::dial::Dialer;
+
 /// For one answer: a contender that has stopped ends the measurement instead of holding it.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 const MOST_HEAD: usize = 32 * 1024;
+
+/// What a connection is made of: TCP, or TLS over it.
+trait Io: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug> Io for T {}
 
 /// A connection through a contender.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Io>,
     buffer: Vec<u8>,
     closing: bool,
 }
 
 impl Client {
-    /// Connects.
+    /// Connects in the clear.
     pub async fn connect(address: SocketAddr) -> Result<Self> {
-        let stream = timeout(PATIENCE, TcpStream::connect(address))
-            .await?
-            .with_context(|| format!("connect to {address}"))?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new(), closing: false })
+        Dialer::plain().dial(address).await
+    }
+
+    /// Over what [`Dialer`] has connected.
+    pub fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug + 'static,
+    ) -> Self {
+        Self { stream: Box::new(stream), buffer: Vec::new(), closing: false }
     }
 
     /// A request and its whole answer, which has to be a 200 with `body` bytes of the origin's.
     pub async fn request(&mut self, request: &[u8], body: usize) -> Result<()> {
         timeout(PATIENCE, async {
-            self.stream.write_all(request).await?;
+            self.send(request).await?;
             let (head, length) = self.head().await?;
             ensure!(length == body, "{length} bytes of body instead of {body}");
             while self.buffer.len() < head + body {
@@ -60,7 +68,7 @@ impl Client {
     pub async fn tunnel(&mut self, origin: SocketAddr) -> Result<()> {
         timeout(PATIENCE, async {
             let connect = format!("CONNECT {origin} HTTP/1.1\r\nHost: {origin}\r\n\r\n");
-            self.stream.write_all(connect.as_bytes()).await?;
+            self.send(connect.as_bytes()).await?;
             let (head, _) = self.head().await?;
             self.buffer.drain(..head);
             Ok(())
@@ -106,11 +114,19 @@ impl Client {
 
     /// Waits until the other side closes, as it has been asked to.
     pub async fn closed(mut self) -> Result<()> {
-        ensure!(
-            timeout(PATIENCE, self.stream.read(&mut [0])).await?? == 0,
-            "bytes after the answer"
-        );
-        Ok(())
+        match timeout(PATIENCE, self.stream.read(&mut [0])).await? {
+            Ok(0) => Ok(()),
+            // TLS without a last word: the answer was whole.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(()),
+            Ok(_) => bail!("bytes after the answer"),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// All of it; over TLS, records that wait for nothing go out.
+    async fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        self.stream.write_all(bytes).await?;
+        Ok(self.stream.flush().await?)
     }
 
     /// Length of the head, and of the body that it announces.
@@ -159,10 +175,15 @@ pub fn put(origin: SocketAddr, bytes: usize) -> Vec<u8> {
 }
 
 /// A GET of a path of the origin, as a proxy's client writes it.
-pub fn get(origin: SocketAddr, path: &str, connection: &str) -> Vec<u8> {
+pub fn get(origin: SocketAddr, path: &str, fields: &str) -> Vec<u8> {
+    get_for(&origin.to_string(), path, fields)
+}
+
+/// The same by the name of a host.
+pub fn get_for(host: &str, path: &str, fields: &str) -> Vec<u8> {
     format!(
-        "GET http://{origin}{path} HTTP/1.1\r\nHost: {origin}\r\nUser-Agent: bench\r\nAccept: \
-        */*\r\n{connection}\r\n"
+        "GET http://{host}{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: bench\r\nAccept: \
+        */*\r\n{fields}\r\n"
     )
     .into_bytes()
 }

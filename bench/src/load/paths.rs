@@ -1,7 +1,9 @@
 //! What is asked for: one thing again and again, something new each time, or what people ask for in
 //! the course of a day.
 
-use std::{borrow::Cow, cell::Cell, rc::Rc};
+use std::{cell::Cell, net::SocketAddr, rc::Rc};
+
+use super::client::{get, get_for};
 
 /// Where requests go, in order. Clients that share it share the order.
 #[derive(Clone, Debug)]
@@ -15,7 +17,11 @@ enum Kind {
     One { path: Rc<str>, body: usize },
     New { prefix: Rc<str>, body: usize },
     Day { prefix: Rc<str>, day: Rc<Day> },
+    Various { body: usize },
 }
+
+/// Of what is always another thing, so many are asked for in turn.
+const VARIOUS: u64 = 8192;
 
 impl Paths {
     /// The same path for all, which is answered with `body` bytes.
@@ -33,21 +39,34 @@ impl Paths {
         Self::of(Kind::Day { prefix: prefix.into(), day: Rc::clone(day) })
     }
 
+    /// Other paths of other hosts for other users, whatever a balancer goes by; nobody may store
+    /// them.
+    pub fn various(body: usize) -> Self {
+        Self::of(Kind::Various { body })
+    }
+
     fn of(kind: Kind) -> Self {
         Self { kind, next: Rc::default() }
     }
 
-    /// The next path, and how many bytes answer it.
-    pub fn next(&self) -> (Cow<'_, str>, usize) {
+    /// The next request, with these fields beside its own, and how many bytes answer it.
+    pub fn next(&self, origin: SocketAddr, fields: &str) -> (Vec<u8>, usize) {
         let number = self.next.get();
         self.next.set(number + 1);
         match &self.kind {
-            Kind::One { path, body } => (Cow::Borrowed(path), *body),
-            Kind::New { prefix, body } => (format!("/{prefix}-{number}/c/{body}").into(), *body),
+            Kind::One { path, body } => (get(origin, path, fields), *body),
+            Kind::New { prefix, body } => {
+                (get(origin, &format!("/{prefix}-{number}/c/{body}"), fields), *body)
+            }
             Kind::Day { prefix, day } => {
                 let object = day.object(number);
                 let body = size(object);
-                (format!("/{prefix}-{object}/c/{body}").into(), body)
+                (get(origin, &format!("/{prefix}-{object}/c/{body}"), fields), body)
+            }
+            Kind::Various { body } => {
+                let number = number % VARIOUS;
+                let (host, path) = (format!("h{number}.test"), format!("/{number}/b/{body}"));
+                (get_for(&host, &path, &format!("X-User: u{number}\r\n{fields}")), *body)
             }
         }
     }
@@ -121,9 +140,22 @@ mod tests {
     fn clients_share_the_order() {
         let paths = Paths::new("r1", 7);
         let other = paths.clone();
-        assert_eq!(paths.next(), ("/r1-0/c/7".into(), 7));
-        assert_eq!(other.next(), ("/r1-1/c/7".into(), 7));
+        let origin = SocketAddr::from(([127, 0, 0, 1], 9));
+        let next = |paths: &Paths| {
+            let (request, body) = paths.next(origin, "");
+            let line = String::from_utf8(request).unwrap().lines().next().unwrap().to_owned();
+            (line, body)
+        };
+        let asked = |path: &str| format!("GET http://127.0.0.1:9{path} HTTP/1.1");
+        assert_eq!(next(&paths), (asked("/r1-0/c/7"), 7));
+        assert_eq!(next(&other), (asked("/r1-1/c/7"), 7));
         let one = Paths::one("/b/3", 3);
-        assert_eq!((one.next(), one.next()), (("/b/3".into(), 3), ("/b/3".into(), 3)));
+        assert_eq!((next(&one), next(&one)), ((asked("/b/3"), 3), (asked("/b/3"), 3)));
+        let various = Paths::various(5);
+        assert_eq!(next(&various).0, "GET http://h0.test/0/b/5 HTTP/1.1");
+        let (second, body) = various.next(origin, "A: b\r\n");
+        let second = String::from_utf8(second).unwrap();
+        assert!(second.contains("\r\nHost: h1.test\r\n") && body == 5, "{second}");
+        assert!(second.ends_with("X-User: u1\r\nA: b\r\n\r\n"), "{second}");
     }
 }

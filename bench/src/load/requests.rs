@@ -11,8 +11,8 @@ use std::{
 use anyhow::Result;
 use tokio::task::{JoinSet, LocalSet};
 
-use super::client::{Client, get};
 pub use super::paths::Paths;
+use super::{client::Client, dial::Dialers};
 use crate::statistics::quantile;
 
 /// What to send.
@@ -20,6 +20,8 @@ use crate::statistics::quantile;
 pub struct Plan {
     /// Of the contender.
     pub address: SocketAddr,
+    /// How each client gets there.
+    pub dialers: Dialers,
     /// Whose resource is asked for.
     pub origin: SocketAddr,
     /// What is asked for.
@@ -37,8 +39,10 @@ pub struct Plan {
 pub enum Connection {
     /// On the connection of the request before it.
     Kept,
-    /// On a new one.
+    /// On a new one, which the contender ends as it is asked to.
     New,
+    /// On a new one, which the client ends.
+    Once,
     /// In a tunnel of its own through a new one.
     Tunnel,
 }
@@ -68,8 +72,8 @@ pub async fn run(plan: Plan) -> Result<Outcome> {
     let mut latencies = Vec::with_capacity(usize::try_from(plan.requests)?);
     let clients = local.run_until(async {
         let mut clients = JoinSet::new();
-        for _ in 0..plan.connections {
-            clients.spawn_local(client(Rc::clone(&plan), Rc::clone(&left)));
+        for number in 0..plan.connections {
+            clients.spawn_local(client(Rc::clone(&plan), number, Rc::clone(&left)));
         }
         while let Some(ended) = clients.join_next().await {
             latencies.extend(ended??);
@@ -82,18 +86,31 @@ pub async fn run(plan: Plan) -> Result<Outcome> {
     Ok(Outcome { took, latencies })
 }
 
-async fn client(plan: Rc<Plan>, left: Rc<Cell<u64>>) -> Result<Vec<Duration>> {
-    let close = if plan.connection == Connection::New { "Connection: close\r\n" } else { "" };
+/// Gives each client's dialer a session that it can resume.
+pub async fn acquaint(plan: &Plan) -> Result<()> {
+    for dialer in plan.dialers.iter() {
+        let mut client = dialer.dial_first(plan.address).await?;
+        let (request, body) = plan.paths.next(plan.origin, CLOSE);
+        // What can be resumed comes before the answer.
+        client.request(&request, body).await?;
+    }
+    Ok(())
+}
+
+const CLOSE: &str = "Connection: close\r\n";
+
+async fn client(plan: Rc<Plan>, number: usize, left: Rc<Cell<u64>>) -> Result<Vec<Duration>> {
+    let close = if plan.connection == Connection::New { CLOSE } else { "" };
+    let dialer = plan.dialers.of(number);
     let mut latencies = Vec::new();
-    let mut kept = None;
+    let mut kept: Option<Client> = None;
     while let Some(rest) = left.get().checked_sub(1) {
         left.set(rest);
-        let (path, body) = plan.paths.next();
-        let request = get(plan.origin, &path, close);
+        let (request, body) = plan.paths.next(plan.origin, close);
         let begun = Instant::now();
         let mut client = match kept.take() {
             Some(client) => client,
-            None => Client::connect(plan.address).await?,
+            None => dialer.dial(plan.address).await?,
         };
         if plan.connection == Connection::Tunnel {
             client.tunnel(plan.origin).await?;
@@ -102,8 +119,7 @@ async fn client(plan: Rc<Plan>, left: Rc<Cell<u64>>) -> Result<Vec<Duration>> {
         match plan.connection {
             Connection::Kept => kept = Some(client),
             Connection::New => client.closed().await?,
-            // The end of a tunnel is the client's to say.
-            Connection::Tunnel => drop(client),
+            Connection::Once | Connection::Tunnel => drop(client),
         }
         latencies.push(begun.elapsed());
     }
@@ -120,12 +136,14 @@ mod tests {
         let ways = [
             ("/b/1024", 1024, Connection::Kept),
             ("/c/65536", 65536, Connection::Kept),
+            ("/b/1024", 1024, Connection::Once),
             ("/b/1024", 1024, Connection::Tunnel),
         ];
         for (path, body, connection) in ways {
             let address = origin.address;
             let plan = Plan {
                 address,
+                dialers: Dialers::plain(),
                 origin: address,
                 paths: Paths::one(path, body),
                 connection,

@@ -23,6 +23,7 @@ use crate::{
     cpu,
     load::{
         client::{Client, get},
+        dial::Dialers,
         requests::{Connection, Paths, Plan},
     },
     results::Sample,
@@ -58,6 +59,7 @@ pub async fn run(bench: Bench<'_>, who: &[Who]) -> Result<Vec<Sample>> {
             let requests = scaled(REQUESTS, bench.extent.scale);
             let plan = Plan {
                 address,
+                dialers: Dialers::plain(),
                 origin,
                 paths: Paths::one("/c/1024", 1024),
                 connection: Connection::Kept,
@@ -107,7 +109,7 @@ impl Subject {
             let begun = Instant::now();
             let process = Process::start(address, |directory| match listed {
                 true => squid::listed(directory, address, list),
-                false => squid::cache(directory, address, origin),
+                false => squid::cache(directory, address),
             });
             let process = process.await?;
             let contender = Contender { address, pid: process.pid() };

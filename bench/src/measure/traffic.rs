@@ -1,15 +1,16 @@
 //! CPU time and memory of single contenders: requests, tunnels, idle connections.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
 use super::{Bench, scaled};
 use crate::{
-    contender::{Contender, Fleet, Who},
+    contender::{Certificate, Contender, Fleet, Setting, Who},
     cpu::{self, Time},
     load::{
         client::Client,
+        dial::{Dialer, Dialers, Handshake},
         idle::{self, Kind},
         requests::{self, Connection, Outcome, Paths, Plan},
         tunnels,
@@ -22,30 +23,38 @@ use crate::{
 const TUNNELS: usize = 4;
 const TUNNEL_BYTES: usize = 384 << 20;
 const GIB: f64 = (1_u64 << 30) as f64;
-/// Idle connections that are measured.
-const IDLE: usize = 2000;
 /// What a process gives back a moment after use counts as given back.
 const SETTLE: Duration = Duration::from_millis(1500);
 
 /// All samples of a trial.
 pub async fn run(bench: Bench<'_>, trial: &Trial, who: &[Who]) -> Result<Vec<Sample>> {
-    let idle = matches!(trial.work, Work::Idle(_));
+    let idle = match trial.work {
+        Work::Idle(_, count) => Some(count),
+        _ => None,
+    };
+    let secure =
+        matches!(trial.work, Work::Requests { tls: Some(_), .. } | Work::Idle(Kind::Secure, _));
+    let certificate = secure.then(Certificate::new).transpose()?;
+    let servers = [bench.origin.address];
+    let mut setting = Setting { tls: certificate.as_ref(), ..Setting::plain(&servers) };
+    // Beside those that idle come a few before them.
+    setting.clients = setting.clients.max(idle.unwrap_or_default() + bench.extent.connections);
     let mut samples = Vec::new();
     let mut kept = None;
     origin_is_faster(bench, trial).await?;
     // The first round only opens connections, fills caches, and brings everything into memory. For
     // memory there is none, and every round has new processes: what counts there is what the first
     // connections take.
-    let rounds = if idle { bench.extent.few() } else { bench.extent.rounds };
-    for round in usize::from(idle)..=rounds {
-        let fleet = match kept.take().filter(|_| !idle) {
+    let rounds = if idle.is_some() { bench.extent.few() } else { bench.extent.rounds };
+    for round in usize::from(idle.is_some())..=rounds {
+        let fleet = match kept.take().filter(|_| idle.is_none()) {
             Some(fleet) => fleet,
-            None => Fleet::start(who, bench.origin).await?,
+            None => Fleet::start(who, setting).await?,
         };
         for turn in 0..who.len() {
             // Nobody always comes after the same neighbour.
             let who = who[(turn + round) % who.len()];
-            let sample = one(bench, trial, who, fleet.get(who)?).await;
+            let sample = one(bench, trial, who, fleet.get(who)?, certificate.as_ref()).await;
             let sample = sample.with_context(|| format!("{} in {}", who.name(), trial.name))?;
             if round > 0 {
                 bench.progress.sample(&sample);
@@ -57,21 +66,54 @@ pub async fn run(bench: Bench<'_>, trial: &Trial, who: &[Who]) -> Result<Vec<Sam
     Ok(samples)
 }
 
+/// The requests of a trial in a round, to this address.
+fn plan(
+    bench: Bench<'_>,
+    work: Work,
+    address: SocketAddr,
+    certificate: Option<&Certificate>,
+) -> Result<Plan> {
+    let (path, body, connection, tls, requests) = match work {
+        Work::Requests { body, fresh, hits, tls, requests } => (
+            if hits { "c" } else { "b" },
+            body,
+            if fresh { Connection::New } else { Connection::Kept },
+            tls,
+            requests,
+        ),
+        Work::Connections { fresh, requests } => {
+            ("b", 1024, if fresh { Connection::Once } else { Connection::Kept }, None, requests)
+        }
+        other => anyhow::bail!("{other:?} are no requests"),
+    };
+    let connections = bench.extent.connections;
+    let dialers = match (certificate, tls) {
+        (Some(certificate), Some(handshake)) => {
+            Dialers::secure(certificate, handshake, connections)?
+        }
+        _ => Dialers::plain(),
+    };
+    Ok(Plan {
+        address,
+        dialers,
+        origin: bench.origin.address,
+        paths: Paths::one(&format!("/{path}/{body}"), body),
+        connection,
+        connections,
+        requests: scaled(requests, bench.extent.scale),
+    })
+}
+
 /// Says how fast the origin answers with nobody between: where a contender comes near, it was the
 /// origin that was measured.
 async fn origin_is_faster(bench: Bench<'_>, trial: &Trial) -> Result<()> {
+    if !matches!(trial.work, Work::Requests { hits: false, .. } | Work::Connections { .. }) {
+        return Ok(());
+    }
     // Whatever clients do, contenders keep their connections to the origin.
-    let Work::Requests { body, hits: false, requests, .. } = trial.work else { return Ok(()) };
-    let address = bench.origin.address;
-    let requests = scaled(requests / 2, bench.extent.scale);
-    let plan = Plan {
-        address,
-        origin: address,
-        paths: Paths::one(&format!("/b/{body}"), body),
-        connection: Connection::Kept,
-        connections: bench.extent.connections,
-        requests,
-    };
+    let plan = plan(bench, trial.work, bench.origin.address, None)?;
+    let requests = (plan.requests / 2).max(1);
+    let plan = Plan { connection: Connection::Kept, requests, ..plan };
     let outcome = requests::run(plan).await.context("the origin itself")?;
     let rate = requests as f64 / outcome.took.as_secs_f64();
     bench.progress.say(&format!(
@@ -81,22 +123,25 @@ async fn origin_is_faster(bench: Bench<'_>, trial: &Trial) -> Result<()> {
     Ok(())
 }
 
-async fn one(bench: Bench<'_>, trial: &Trial, who: Who, contender: &Contender) -> Result<Sample> {
+async fn one(
+    bench: Bench<'_>,
+    trial: &Trial,
+    who: Who,
+    contender: &Contender,
+    certificate: Option<&Certificate>,
+) -> Result<Sample> {
     let (origin, extent) = (bench.origin, bench.extent);
     let resident = |mut sample: Sample| {
         sample.resident_kib = Some(cpu::resident_kib(contender.pid)?);
         Ok(sample)
     };
     match trial.work {
-        Work::Requests { body, fresh, hits, requests } => {
-            let path = format!("/{}/{body}", if hits { "c" } else { "b" });
-            let requests = scaled(requests, extent.scale);
-            let (address, origin_at, connections) =
-                (contender.address, origin.address, extent.connections);
-            let connection = if fresh { Connection::New } else { Connection::Kept };
-            let paths = Paths::one(&path, body);
-            let plan =
-                Plan { address, origin: origin_at, paths, connection, connections, requests };
+        Work::Requests { .. } | Work::Connections { .. } => {
+            let plan = plan(bench, trial.work, contender.address, certificate)?;
+            if matches!(trial.work, Work::Requests { tls: Some(Handshake::Resumed), .. }) {
+                requests::acquaint(&plan).await?;
+            }
+            let hits = matches!(trial.work, Work::Requests { hits: true, .. });
             resident(timed_requests(bench, trial.name, who, contender, plan, hits).await?)
         }
         Work::Tunnels(direction) => {
@@ -106,18 +151,23 @@ async fn one(bench: Bench<'_>, trial: &Trial, who: Who, contender: &Contender) -
             let used = cpu::time(contender.pid)?.since(before);
             resident(costing(trial.name, who, used, GIB / (TUNNELS * bytes) as f64))
         }
-        Work::Idle(kind) => {
-            drop(open(bench, contender, kind, who, extent.connections).await?);
+        Work::Idle(kind, count) => {
+            let dialer = match certificate {
+                Some(certificate) => Dialer::secure(certificate, Handshake::Full)?,
+                None => Dialer::plain(),
+            };
+            let open = |count| open(bench, contender, &dialer, kind, who, count);
+            drop(open(extent.connections).await?);
             tokio::time::sleep(SETTLE).await;
             let before = cpu::resident_kib(contender.pid)?;
-            let clients = open(bench, contender, kind, who, IDLE).await?;
+            let clients = open(count).await?;
             tokio::time::sleep(SETTLE).await;
             let grown = cpu::resident_kib(contender.pid)?.saturating_sub(before);
             drop(clients);
             resident(Sample::new(
                 trial.name,
                 who,
-                grown as f64 * 1024.0 / 1e6 * 1000.0 / IDLE as f64,
+                grown as f64 * 1024.0 / 1e6 * 1000.0 / count as f64,
             ))
         }
         other => anyhow::bail!("{other:?} is no traffic"),
@@ -161,6 +211,7 @@ pub fn costing(trial: &str, who: Who, used: Time, per: f64) -> Sample {
 async fn open(
     bench: Bench<'_>,
     contender: &Contender,
+    dialer: &Dialer,
     kind: Kind,
     who: Who,
     count: usize,
@@ -168,7 +219,7 @@ async fn open(
     // Caches answer from the cache, so that only their clients' connections idle.
     let caches = matches!(who, Who::ShoalNode | Who::NginxCache | Who::Squid);
     let path = if caches { "/c/1024" } else { "/b/1024" };
-    idle::open(contender.address, bench.origin.address, kind, path, 1024, count).await
+    idle::open(dialer, contender.address, bench.origin.address, kind, path, 1024, count).await
 }
 
 #[cfg(test)]
@@ -188,6 +239,7 @@ mod tests {
         let contender = Contender { address, pid: std::process::id().cast_signed() };
         let plan = Plan {
             address,
+            dialers: Dialers::plain(),
             origin: origin.address,
             paths: Paths::one("/c/100", 100),
             connection: Connection::Kept,

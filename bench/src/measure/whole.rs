@@ -14,6 +14,7 @@ use crate::{
     },
     cpu,
     load::{
+        dial::Dialers,
         paths::Day,
         requests::{self, Connection, Paths, Plan},
     },
@@ -57,6 +58,7 @@ pub async fn run(bench: Bench<'_>, way: Way, who: &[Who]) -> Result<Vec<Sample>>
             };
             let plan = Plan {
                 address: cluster.entrance,
+                dialers: Dialers::plain(),
                 origin: bench.origin.address,
                 paths,
                 connection,

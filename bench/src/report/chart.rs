@@ -5,7 +5,7 @@ use crate::{
     contender::Who,
     results::Results,
     statistics::Spread,
-    trial::{TRIALS, Trial, Unit},
+    trial::{Trial, Unit, all},
 };
 
 const COLUMN: f64 = 470.0;
@@ -32,8 +32,7 @@ text{font:12px system-ui,-apple-system,'Segoe UI',sans-serif;fill:#1f2937}\
 
 /// The chart of everything that several took part in. Shorter is better.
 pub fn render(results: &Results) -> String {
-    let groups: Vec<(&Trial, Vec<Bar>)> = TRIALS
-        .iter()
+    let groups: Vec<(&Trial, Vec<Bar>)> = all()
         .map(|trial| (trial, bars(results, trial)))
         .filter(|(trial, bars)| {
             bars.len() > 1 && !matches!(trial.unit, Unit::TimesAsked | Unit::Nodes)

@@ -5,7 +5,7 @@ use crate::{
     goal::{Goal, Verdict, What},
     results::{Results, Sample},
     statistics::Spread,
-    trial::{TRIALS, Trial, find, names},
+    trial::{Trial, all, find, names},
 };
 
 /// What was wanted and what was reached, of everything that was measured.
@@ -13,7 +13,7 @@ pub fn goals(results: &Results) -> String {
     let mut text = String::from(
         "| what | who | goal | measured (least – greatest) | |\n|---|---|---|---|---|\n",
     );
-    for trial in TRIALS {
+    for trial in all() {
         for goal in trial.goals {
             if let Some(verdict) = goal.judge(results, trial) {
                 text += &row(trial, goal, &verdict);
@@ -78,7 +78,7 @@ pub fn headlines(results: &Results) -> String {
             cell(others)
         );
     }
-    let verdicts = TRIALS.iter().flat_map(|trial| {
+    let verdicts = all().flat_map(|trial| {
         trial.goals.iter().map(move |goal| (trial, goal, goal.judge(results, trial)))
     });
     let verdicts: Vec<_> =
@@ -118,7 +118,7 @@ pub fn circumstances(results: &Results) -> String {
 /// One table for every trial.
 pub fn trials(results: &Results) -> String {
     let mut text = String::new();
-    for trial in TRIALS {
+    for trial in all() {
         if !results.who(trial.name).is_empty() {
             text += &format!("\n### {}\n\n{}", trial.title, table(results, trial));
         }

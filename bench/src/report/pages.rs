@@ -64,8 +64,8 @@ This page, the chart and the table in README.md are generated from [bench.json](
 holds every round:
 `cargo run --profile dist -p bench -- report docs/bench.json --write .`; a test compares them. To \
 measure on a machine of yours (two cores,
-about twelve minutes): `cargo run --profile dist -p bench -- --json out.json --require \
-haproxy,nginx,squid`.
+about half an hour): `cargo run --profile dist -p bench -- --json out.json --require \
+haproxy,nginx,squid,keepalived`.
 
 ";
 
@@ -89,6 +89,20 @@ nginx combined log with a 64 KiB buffer and
   stub_status, Squid its native log with a buffer. Peers are set up in their favour: keep-alive on \
   both sides, `http-reuse always`, sendfile,
   files kept open, caches in memory; HAProxy tcp also with `splice-auto`.
+- **TLS**: 1.3 alone, one certificate (ECDSA P-256), one cipher suite (AES-256-GCM) and one key \
+exchange (X25519) for all. The clients verify
+  it, and a handshake that is not of the kind that is measured ends the run. nginx has a shared \
+  session cache; tickets are as each has them.
+- **`mode: tcp`** stands beside HAProxy's `mode tcp` with tcplog and nginx's stream module with a \
+log.
+- **A thousand servers**: one process answers at a thousand ports, and a pool of the first three \
+stands beside the pool of all, each in a balancer of
+  its own, without health checks. Every request is for another path of another host with another \
+  `X-User`, and each client has an address of its own,
+  so that every way to pick spreads them over all servers. Connections to servers are new for \
+  every request unless they are said to be kept: a
+  thousand kept ones are more than the processor's caches hold, which costs everybody more than \
+  any pick.
 - **Faults**: four clients send GETs on kept connections and four open tunnels, each pausing 2 ms, \
 over three nodes of which one is hit after a
   second. A client waits 10 s for an answer, and nothing is sent twice. The gap is the longest \
@@ -97,6 +111,12 @@ over three nodes of which one is hit after a
   every 200 ms through each Squid for
   something of the origin's, retries what may be retried, and ends the sessions of a server that \
   is down.
+- **A virtual address**: two hosts (network namespaces on a bridge), priorities 200 and 190; 20 \
+times the first one is killed or stopped, at moments
+  that are spread evenly between two advertisements, while a client comes anew every 5 ms. The time goes from the \
+  signal to the first answer from the second host to a
+  client that came after it; keepalived stands beside a small web server on each host. The least \
+  and the greatest are those of all times.
 - **Nodes, instances and watchers** are simulated in one process over the real protocol: mutual \
 TLS, one connection each. The service under test
   is the real process on one core.

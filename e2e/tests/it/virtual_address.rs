@@ -2,15 +2,13 @@
 //! beside Debian's keepalived. What counts is what the hosts have, what the network has seen
 //! (tcpdump), what clients get and what keepalived's notify script was told; not our logs.
 
-mod network;
-
 use std::time::Duration;
 
-use network::{Capture, Network, VIRTUAL, holds};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use testkit::network::{self, Capture, Network, VIRTUAL, holds};
 use tokio::{process::Child, time::Instant};
 
 const V3: &str = "  - {name: V, interface: eth0, virtual_router_id: 51, \

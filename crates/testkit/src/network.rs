@@ -7,8 +7,9 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use testkit::wait;
 use tokio::process::{Child, Command as Spawn};
+
+use crate::wait;
 
 /// What clients connect to.
 pub const VIRTUAL: &str = "10.77.0.100";
@@ -26,9 +27,26 @@ pub struct Network {
 }
 
 /// The program under test.
+///
+/// # Panics
+/// When it has not been built.
+#[must_use]
 pub fn shoal() -> PathBuf {
-    testkit::lab::binary()
+    crate::lab::binary()
 }
+
+/// Answers every GET with 200 and a text, or where there is none with the address of whoever asks.
+const SERVER: &str = "import sys\n\
+    from http.server import *\n\
+    address, port, text = sys.argv[1:]\n\
+    class H(BaseHTTPRequestHandler):\n  \
+      protocol_version = 'HTTP/1.1'\n  \
+      def do_GET(self):\n    \
+        body = (text or self.client_address[0]).encode()\n    \
+        self.send_response(200); self.send_header('Content-Length', str(len(body)))\n    \
+        self.end_headers(); self.wfile.write(body)\n  \
+      def log_message(self, *a): pass\n\
+    ThreadingHTTPServer((address, int(port)), H).serve_forever()\n";
 
 /// Waits until something is so.
 pub async fn holds(what: &str, mut is: impl FnMut() -> bool) {
@@ -152,15 +170,7 @@ impl Network {
         for host in &self.hosts {
             run(&[shoal, "pki", "issue", "balancer", host, "--dir", &pki]);
         }
-        let origin = "from http.server import *\n\
-            class H(BaseHTTPRequestHandler):\n  \
-              protocol_version = 'HTTP/1.1'\n  \
-              def do_GET(self):\n    \
-                self.send_response(200); self.send_header('Content-Length', '2')\n    \
-                self.end_headers(); self.wfile.write(b'ok')\n  \
-              def log_message(self, *a): pass\n\
-            ThreadingHTTPServer(('10.77.0.1', 8000), H).serve_forever()\n";
-        self.control.push(self.spawn("c", "origin", &["python3", "-c", origin]));
+        self.web_server("c", "10.77.0.1", 8000, "");
         let serve = |service: &str, port: u16| {
             let mut words = vec![shoal.to_owned(), "serve".into(), service.into()];
             words.extend(self.identity(service));
@@ -175,6 +185,14 @@ impl Network {
         let services = [serve("registry", 7001), serve("config-service", 7301)];
         self.control.extend(services);
         self.apply(vrrp).await;
+    }
+
+    /// Starts a server of HTTP on a host that says this text, or nothing else than who asks.
+    pub fn web_server(&mut self, host: &str, address: &str, port: u16, says: &str) {
+        let port = port.to_string();
+        let words = ["python3", "-c", SERVER, address, &port, says];
+        let child = self.spawn(host, "web-server", &words);
+        self.control.push(child);
     }
 
     /// Flags that say who a process is.
