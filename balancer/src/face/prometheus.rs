@@ -2,6 +2,7 @@
 //! process's recorder once a second, so that nothing on the data path touches it.
 
 pub mod haproxy;
+mod servers;
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -20,15 +21,13 @@ use crate::{
         COPIES_DROPPED, COPIES_SENT, CROWDED, CUT_RESPONSES, CUT_TUNNELS, DURATION, FAILED, HEDGES,
         HEDGES_WON, HTTP2_CONNECTIONS, HTTP2_FLOODS, HTTP2_RESETS, HTTP2_STREAMS, OVER_BUDGET,
         PANIC, QUEUE_REFUSED, QUEUE_SECONDS, QUEUE_WAITED, QUEUED, RECORDS_DROPPED, REFUSED,
-        REQUESTS, RETRIES, SERVER_ACTIVE, SERVER_ANSWERS, SERVER_EJECTIONS, SERVER_FAILURES,
-        SERVER_HEAD, SERVER_OPENED, SERVER_OUTLIERS, SERVER_REQUESTS, SERVER_RETRIES,
-        SERVER_REUSED, SERVER_USABLE, TUNNELS,
+        REQUESTS, RETRIES, SERVER_ANSWERS, SERVER_HEAD, TUNNELS,
     },
-    snapshot::{Listed, Pool},
-    standing::Standing,
-    stats::{FrontendCounts, FrontendTotals, ServerCounts, ServerTotals},
+    snapshot::Pool,
+    stats::{FrontendCounts, FrontendTotals, ServerCounts},
     view::View,
 };
+use servers::Servers;
 
 /// A client that has its share is named in the log this often.
 const TELL_EVERY: Duration = Duration::from_secs(60);
@@ -79,10 +78,11 @@ pub fn write(view: &View, out: &mut String) {
 /// Copies sums into the recorder for ever.
 pub async fn follow(view: Arc<View>, clients: Option<Arc<Clients>>) {
     let mut tick = tokio::time::interval(EVERY);
+    let mut servers = Servers::default();
     let mut told: Option<tokio::time::Instant> = None;
     loop {
         let now = tick.tick().await;
-        copy(&view);
+        copy(&view, &mut servers);
         let Some(clients) = &clients else { continue };
         let Closed { refused, displaced, unfinished } = clients.closed();
         for (what, value) in [("refused", refused), ("idle", displaced), ("unfinished", unfinished)]
@@ -98,7 +98,7 @@ pub async fn follow(view: Arc<View>, clients: Option<Arc<Clients>>) {
     }
 }
 
-fn copy(view: &View) {
+fn copy(view: &View, servers: &mut Servers) {
     counter!(RECORDS_DROPPED).absolute(view.recorder.dropped());
     for target in view.recorder.log().targets.current().iter() {
         let to = target.settings().to.to_string();
@@ -138,8 +138,8 @@ fn copy(view: &View) {
         });
         copy_queue(pool);
         copy_retries(pool);
-        pool.servers.iter().for_each(|listed| copy_server(&pool.settings.name, listed));
     }
+    servers.copy(&view.snapshot().pools);
 }
 
 fn copy_queue(pool: &Pool) {
@@ -164,27 +164,6 @@ fn copy_retries(pool: &Pool) {
     ] {
         counter!(name, "backend" => backend.clone()).absolute(value);
     }
-}
-
-fn copy_server(backend: &str, listed: &Listed) {
-    let (tally, server) = (&listed.server.tally, &listed.server.name);
-    let totals = ServerTotals::of(&tally.counts);
-    let set = |metric: &'static str, value| {
-        counter!(metric, "backend" => backend.to_owned(), "server" => server.clone())
-            .absolute(value)
-    };
-    set(SERVER_REQUESTS, totals.requests);
-    set(SERVER_FAILURES, totals.failures);
-    set(SERVER_RETRIES, totals.retries_away);
-    set(SERVER_OPENED, totals.connections_opened);
-    set(SERVER_REUSED, totals.connections_reused);
-    set(SERVER_EJECTIONS, tally.checks.totals().ejections);
-    set(SERVER_OUTLIERS, tally.checks.totals().outliers);
-    let gauge = |metric: &'static str, value| {
-        gauge!(metric, "backend" => backend.to_owned(), "server" => server.clone()).set(value)
-    };
-    gauge(SERVER_ACTIVE, as_float(totals.active_requests));
-    gauge(SERVER_USABLE, if listed.judgement.standing == Standing::Usable { 1.0 } else { 0.0 });
 }
 
 /// Gauges are floats; what is counted here stays far below 2⁵³.

@@ -4,7 +4,7 @@
 
 use std::{fs, net::SocketAddr, path::Path, process::Command};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::{Setting, few};
 
@@ -60,23 +60,11 @@ fn write(
          defaults\n  {mode}\n  log global\n  timeout connect 5s\n  timeout client 50s\n\
          \x20 timeout server 50s\n\
          frontend bench\n  bind {listen}{tls}\n  {frontend}\n  default_backend origins\n\
-         backend origins\n  balance {balance}\n{servers}",
-        balance = balance(setting.balance)?,
+         backend origins\n  balance roundrobin\n{servers}",
         clients = setting.clients,
         socket = stats_socket(directory).display()
     );
     start(directory, &configuration)
-}
-
-/// What it calls a way to pick.
-fn balance(ours: &str) -> Result<&'static str> {
-    Ok(match ours {
-        "round_robin" => "roundrobin",
-        "least_connections" => "leastconn",
-        "random" => "random",
-        "uri_hash" => "uri\n  hash-type consistent",
-        other => bail!("HAProxy is not measured with {other}"),
-    })
 }
 
 /// In front of Squids as textbooks have it, word by word; only the log of requests, for which
