@@ -1,7 +1,8 @@
 //! Side-by-side measurements: CPU time and memory of whole contenders, interleaved in one run, as
 //! ratios; what clients notice of faults; what the control plane takes.
 //!
-//! `cargo run --profile dist -p bench -- --json out.json --require haproxy,nginx,squid`, then
+//! `cargo run --profile dist -p bench -- --json out.json --require haproxy,nginx,squid,keepalived`,
+//! then
 //! `cargo run --profile dist -p bench -- report out.json --chart out.svg`
 //!
 //! Contender on one core, load and origin on the other. Absolute numbers are this machine's; the

@@ -40,8 +40,8 @@ pub enum Work {
         /// In one round.
         requests: u64,
     },
-    /// GETs to a pool of three servers and to one of a thousand, picked by this `balance`, which keep
-    /// connections or not.
+    /// GETs to a pool of three servers and to one of a thousand, picked by this `balance`, which
+    /// keep connections or not.
     Pool(&'static str, Keeping),
     /// Bytes through tunnels.
     Tunnels(Direction),

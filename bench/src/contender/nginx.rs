@@ -55,8 +55,8 @@ fn write(
     });
     let ssl = if setting.tls.is_some() { " ssl" } else { "" };
     let configuration = format!(
-        "daemon off; worker_processes 1; worker_rlimit_nofile {files}; pid {at}/nginx.pid; error_log \
-         {at}/error.log;\n\
+        "daemon off; worker_processes 1; worker_rlimit_nofile {files}; pid {at}/nginx.pid; \
+         error_log {at}/error.log;\n\
          events {{ worker_connections {connections}; }}\n\
          http {{\n  access_log {at}/access.log combined buffer=64k flush=1s;\n\
          \x20 sendfile on; tcp_nopush off; tcp_nodelay on; keepalive_timeout 600s; \
@@ -65,7 +65,8 @@ fn write(
          {at}/f; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n\
          \x20 upstream origins {{ server {origin}; keepalive 64; keepalive_requests 1000000000; \
          }}\n  {global}\n\
-         \x20 server {{\n    listen {listen}{ssl};\n    {tls}\n    location /stub_status {{ stub_status; }}\n\
+         \x20 server {{\n    listen {listen}{ssl};\n    {tls}\n    location /stub_status {{ \
+         stub_status; }}\n\
          \x20   location / {{\n      proxy_pass http://origins; proxy_http_version 1.1; \
          proxy_set_header Connection \"\";\n\
          \x20     proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For \

@@ -1,7 +1,9 @@
 //! What a pick costs: the same requests to a pool of three servers and to one of a thousand, whose
 //! connections are new for every request, or kept. A thousand kept connections are more than the
-//! processor's caches hold, for everybody, and hide what the pick costs. Each request asks for something else of another host for another user, and each client has an address
-//! of its own, so that whatever a balancer goes by is spread over all servers.
+//! processor's caches hold, for everybody, and hide what the pick costs.
+//!
+//! Each request asks for something else of another host for another user, and each client has an
+//! address of its own, so that whatever a balancer goes by is spread over all servers.
 
 use anyhow::{Context, Result};
 

@@ -113,7 +113,8 @@ over three nodes of which one is hit after a
   is down.
 - **A virtual address**: two hosts (network namespaces on a bridge), priorities 200 and 190; 20 \
 times the first one is killed or stopped, at moments
-  that are spread evenly between two advertisements, while a client comes anew every 5 ms. The time goes from the \
+  that are spread evenly between two advertisements, while a client comes anew every 5 ms. \
+  The time goes from the \
   signal to the first answer from the second host to a
   client that came after it; keepalived stands beside a small web server on each host. The least \
   and the greatest are those of all times.

@@ -7,7 +7,8 @@
 //! Reading order: [`origin`] (a server that counts who arrived), [`odd`] (what real servers write),
 //! [`blackhole`] (peers that never answer), [`nameserver`] (which misbehaves by name), [`client`]
 //! (one exchange through a proxy, step by step), [`load`] (many of them, counted), [`lab`] (a
-//! cluster of real processes), [`network`] (hosts on one Ethernet), [`machine`] (what it runs out of), [`port`] (known before anybody
+//! cluster of real processes), [`network`] (hosts on one Ethernet), [`machine`]
+//! (what it runs out of), [`port`] (known before anybody
 //! listens there), [`alone`] (a test in a process of its own), [`wait`] (for a state, never for a
 //! time).
 
