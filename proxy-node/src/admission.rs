@@ -2,14 +2,16 @@
 //! policy, asked in the same way for live requests and for [`crate::explain`]. Only how a name is
 //! resolved, and who hears why, is the caller's.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use cluster_config::document::egress::EgressDenial;
 use relay::{field::Field, head::Request, via};
 
 use crate::{
     admit::{Answer, Decision, Question},
-    cache::object::Object,
     config::Generation,
     dns::Resolved,
     egress,
@@ -116,12 +118,12 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Whether this client may have what is stored: rules and egress policy would let it go where
-    /// that came from. `by_address`: a rule wanted the destination's addresses. Costs nothing where
+    /// Whether this client may have what came `from` there (none: from a parent): rules and egress
+    /// policy would let it go there. `by_address`: a rule wanted the destination's addresses. Costs nothing where
     /// neither makes a difference between clients or addresses.
     #[must_use]
-    pub fn may_have(&self, object: &Object, by_address: bool) -> bool {
-        if let (true, Some(from)) = (by_address, object.from)
+    pub fn may_have(&self, from: Option<SocketAddr>, by_address: bool) -> bool {
+        if let (true, Some(from)) = (by_address, from)
             && !self.ask(Some(&[from.ip()]), None).is_allowed()
         {
             return false;
@@ -130,7 +132,7 @@ impl<'a> Subject<'a> {
             return true;
         }
         let (egress, ports) = (&self.generation.document.access.egress, self.node.ports.load());
-        let verdict = match object.from {
+        let verdict = match from {
             Some(from) => egress::check(egress, &ports, self.client, &self.destination.host, from),
             None => egress::check_unresolved(egress, &ports, self.client, self.destination),
         };

@@ -51,7 +51,8 @@ pub enum Dialect {
     /// Responses: blanks behind a size and around extensions, blanks before the colon of a trailer,
     /// trailers that are dropped.
     Response,
-    /// The same, and control characters in trailers.
+    /// The same, control characters in trailers, and an LF where a line must end with CRLF and no
+    /// other message could be meant.
     Relaxed,
     /// The same of a server all of whose lines end with LF alone.
     BareLf,

@@ -3,6 +3,7 @@
 //! what there was before.
 
 use std::{
+    net::SocketAddr,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -12,22 +13,29 @@ use tokio::sync::Notify;
 
 use crate::cache::ticket::Pending;
 
-/// Heads of interim responses, ready to be sent. Whoever puts them in bounds them
-/// ([`relay::interims`]).
+/// The head of an interim response, ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hint {
+    pub head: Bytes,
+    /// The address that sent it; none of a parent.
+    pub from: Option<SocketAddr>,
+}
+
+/// Whoever puts them in bounds them ([`relay::interims`]).
 #[derive(Debug, Default)]
 pub struct Hints {
-    heads: Mutex<Vec<Bytes>>,
+    hints: Mutex<Vec<Hint>>,
     more: Notify,
 }
 
 impl Hints {
-    pub fn put(&self, head: Vec<u8>) {
-        self.heads.lock().unwrap_or_else(PoisonError::into_inner).push(head.into());
+    pub fn put(&self, hint: Hint) {
+        self.hints.lock().unwrap_or_else(PoisonError::into_inner).push(hint);
         self.more.notify_waiters();
     }
 
-    fn get(&self, at: usize) -> Option<Bytes> {
-        self.heads.lock().unwrap_or_else(PoisonError::into_inner).get(at).cloned()
+    fn get(&self, at: usize) -> Option<Hint> {
+        self.hints.lock().unwrap_or_else(PoisonError::into_inner).get(at).cloned()
     }
 }
 
@@ -44,14 +52,14 @@ impl<E> Listener<E> {
     }
 
     /// The next one, when there is one.
-    pub async fn next(&mut self) -> Bytes {
+    pub async fn next(&mut self) -> Hint {
         loop {
             // Whatever is put in from here on wakes it up.
             let mut more = pin!(self.fill.hints.more.notified());
             more.as_mut().enable();
-            if let Some(head) = self.fill.hints.get(self.at) {
+            if let Some(hint) = self.fill.hints.get(self.at) {
                 self.at += 1;
-                return head;
+                return hint;
             }
             more.await;
         }
@@ -67,20 +75,21 @@ mod tests {
 
     #[tokio::test]
     async fn to_everybody_in_order_as_they_come_and_to_who_is_late_as_well() {
+        let hint = |byte| Hint { head: vec![byte].into(), from: None };
         let fill = Arc::new(Pending::<()>::new(Selection::default()));
         let mut first = Listener::new(fill.clone());
-        fill.hints.put(vec![1]);
-        fill.hints.put(vec![2]);
-        assert_eq!((first.next().await, first.next().await), (vec![1].into(), vec![2].into()));
+        fill.hints.put(hint(1));
+        fill.hints.put(hint(2));
+        assert_eq!((first.next().await, first.next().await), (hint(1), hint(2)));
         let mut late = Listener::new(fill.clone());
-        assert_eq!((late.next().await, late.next().await), (vec![1].into(), vec![2].into()));
+        assert_eq!((late.next().await, late.next().await), (hint(1), hint(2)));
         let (mut one, mut other) = (Box::pin(first.next()), Box::pin(late.next()));
         let wait = poll_fn(|cx| {
             Poll::Ready(one.as_mut().poll(cx).is_pending() && other.as_mut().poll(cx).is_pending())
         })
         .await;
         assert!(wait);
-        fill.hints.put(vec![3]);
-        assert_eq!((one.await, other.await), (Bytes::from(vec![3]), Bytes::from(vec![3])));
+        fill.hints.put(hint(3));
+        assert_eq!((one.await, other.await), (hint(3), hint(3)));
     }
 }

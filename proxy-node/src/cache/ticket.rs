@@ -8,7 +8,7 @@ use std::sync::{
 use tokio::sync::watch;
 
 use crate::cache::{
-    hints::{self, Hints},
+    hints::{self, Hint, Hints},
     key::Key,
     object::Object,
     store::Store,
@@ -104,8 +104,8 @@ impl<E> Ticket<E> {
     }
 
     /// An interim response has come, for all who wait.
-    pub fn hint(&self, head: Vec<u8>) {
-        self.pending.hints.put(head);
+    pub fn hint(&self, hint: Hint) {
+        self.pending.hints.put(hint);
     }
 
     /// All that have come and will come.

@@ -52,7 +52,7 @@ pub(super) fn tell(
         None => missing(store, &key),
     };
     let found = match stored {
-        Some(object) if subject.may_have(&object, by_address) => Found::Object(object),
+        Some(object) if subject.may_have(object.from, by_address) => Found::Object(object),
         Some(_) => Found::Forbidden,
         None => Found::Nothing,
     };

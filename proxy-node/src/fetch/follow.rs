@@ -19,7 +19,7 @@ use super::{
     ticket::{Filled, Follower},
 };
 use crate::{
-    cache::{content::Reader, object::Object},
+    cache::{content::Reader, hints::Hint, object::Object},
     record::Outcome,
     transaction::Transaction,
 };
@@ -36,16 +36,15 @@ pub(super) async fn follow(
     let began = relay::clock::now();
     let differs = transaction.generation.egress_by_client || fetch.addresses.is_some();
     let Follower { mut outcome, hints } = follower;
-    // Hints of where this client may not look are none of its business, and where that is shows
-    // with the answer.
-    let hints = (!differs).then_some(hints);
-    let Some(filled) = hinted(transaction, stream, awaited(transaction, &mut outcome), hints).await
-    else {
+    // Hints of where this client may not look are none of its business.
+    let may_have = |hint: &Hint| fetch.may_have(transaction, hint.from);
+    let awaited = awaited(transaction, &mut outcome);
+    let Some(filled) = hinted(transaction, stream, awaited, hints, may_have).await else {
         return transaction.left();
     };
     let fit = match filled {
         Filled::Stored(object) | Filled::StandIn(object)
-            if !fetch.may_have(transaction, &object) =>
+            if !fetch.may_have(transaction, object.from) =>
         {
             return for_itself(transaction, stream, fetch).await;
         }

@@ -19,7 +19,7 @@ use super::{
     resource::Fetch,
     ticket::{Hints, Ticket},
 };
-use crate::{record::Outcome, relay as forward, respond::Error, transaction::Transaction};
+use crate::{cache::hints::Hint, record::Outcome, relay as forward, respond::Error, transaction::Transaction};
 
 /// Fills, and is answered by the fill.
 pub(super) async fn lead(
@@ -32,7 +32,7 @@ pub(super) async fn lead(
     let (validates, reason) = (plan.validates, plan.why.cache_status());
     let hints = ticket.hints();
     let answer = fill::start(Order::new(transaction, fetch, plan.stale()), ticket);
-    let Some(led) = hinted(transaction, stream, answer, Some(hints)).await else {
+    let Some(led) = hinted(transaction, stream, answer, hints, |_| true).await else {
         return transaction.left();
     };
     match led {
@@ -60,25 +60,29 @@ pub(super) async fn lead(
     }
 }
 
-/// Waits for a fill to answer. The client gets interim responses as they come. `None`: it takes
-/// nothing any more.
+/// Waits for a fill to answer. The client gets interim responses as they come, those that it may
+/// have. `None`: it takes nothing any more.
 pub(super) async fn hinted<T>(
     transaction: &Transaction,
     stream: &mut Stream,
     answer: impl Future<Output = T>,
-    hints: Option<Hints>,
+    mut hints: Hints,
+    may_have: impl Fn(&Hint) -> bool,
 ) -> Option<T> {
     // RFC 9110 §15.2: no interim response to a client that knows none.
-    let Some(mut hints) = hints.filter(|_| transaction.version == Version::Http11) else {
+    if transaction.version != Version::Http11 {
         return forward::unless_it_leaves(stream, answer).await;
-    };
+    }
     let mut answer = pin!(answer);
     loop {
         tokio::select! {
             biased;
             hint = hints.next() => {
+                if !may_have(&hint) {
+                    continue;
+                }
                 let deadline = transaction.generation.document.timeouts.write;
-                stream.write_all(&[&hint], deadline).await.ok()?;
+                stream.write_all(&[&hint.head], deadline).await.ok()?;
             }
             answered = &mut answer => return Some(answered),
             _ = stream.left(Ahead::OfAnswer) => return None,

@@ -54,7 +54,7 @@ pub(super) async fn look(
 fn plan(transaction: &Transaction, fetch: &Fetch<'_>) -> Plan {
     let node = &transaction.local.node;
     let found = match node.store.find(&fetch.key, fetch.fields()) {
-        Some(object) if fetch.may_have(transaction, &object) => Found::Object(object),
+        Some(object) if fetch.may_have(transaction, object.from) => Found::Object(object),
         Some(_) => Found::Forbidden,
         None => Found::Nothing,
     };

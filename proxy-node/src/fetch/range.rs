@@ -26,7 +26,7 @@ pub(super) async fn follow(
     why: Why,
 ) -> ConnectionEnd {
     if let Filled::Stored(object) = awaited(transaction, &mut follower.outcome).await
-        && fetch.may_have(transaction, &object)
+        && fetch.may_have(transaction, object.from)
         && fits(transaction, fetch, &object, false)
         && plan::is_near(&fetch.planned(), &object, &transaction.generation.document.cache)
         && let Some(reader) = object.content.reader()
@@ -49,7 +49,7 @@ pub(super) async fn lead(
         return forward(transaction, stream, fetch, plan.why).await;
     };
     let hints = ticket.hints();
-    let Some(led) = hinted(transaction, stream, fill::start(order, ticket), Some(hints)).await
+    let Some(led) = hinted(transaction, stream, fill::start(order, ticket), hints, |_| true).await
     else {
         return transaction.left();
     };

@@ -1,10 +1,13 @@
 //! The resource that is fetched, and the request that it is for.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use super::plan;
 use crate::{
-    cache::{facts::RequestFacts, key::Key, object::Object},
+    cache::{facts::RequestFacts, key::Key},
     request::{self, Destination},
     transaction::{Request, Transaction},
 };
@@ -32,10 +35,10 @@ impl<'a> Fetch<'a> {
         plan::Request::new(self.request.view(), &self.facts)
     }
 
-    /// Whether this client may have what is stored.
-    pub(super) fn may_have(&self, transaction: &Transaction, object: &Object) -> bool {
+    /// Whether this client may have what came from there.
+    pub(super) fn may_have(&self, transaction: &Transaction, from: Option<SocketAddr>) -> bool {
         transaction
             .subject(self.request, self.destination)
-            .may_have(object, self.addresses.is_some())
+            .may_have(from, self.addresses.is_some())
     }
 }

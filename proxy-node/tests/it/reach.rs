@@ -189,8 +189,8 @@ fn nor_from_a_fill_that_it_waits_for() {
         assert_eq!(leader.join().unwrap().text(), "inner");
         for (client, head) in followers {
             let head = head.join().unwrap();
-            // Nor hints of where it may not look.
-            let wanted = if client == "192.0.2.1" { "HTTP/1.1 200 " } else { "HTTP/1.1 403 " };
+            // Hints, too, are for those alone who may look where they come from.
+            let wanted = if client == "192.0.2.1" { "HTTP/1.1 103 " } else { "HTTP/1.1 403 " };
             assert!(head.starts_with(wanted), "{client}: {head}");
         }
     });

@@ -51,6 +51,8 @@ fn odd_answers_are_kept_plainly() {
 /// What follows an odd answer on its connection is nobody's.
 #[test]
 fn nothing_follows_an_odd_answer_on_its_connection() {
+    let ok = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    assert_eq!(asked_twice(&Origin::answering(ok, Then::Keep)), 1);
     for answer in [
         "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
         "HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -62,6 +64,8 @@ fn nothing_follows_an_odd_answer_on_its_connection() {
          chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
         "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: \
          chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\n",
         "HTTP/1.1 100 Continue\r\nContent-Length: 9\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: \
          2\r\n\r\nok",
     ] {
@@ -78,20 +82,39 @@ fn nothing_follows_an_odd_answer_on_its_connection() {
     }
 }
 
-/// How many connections an origin saw for two requests of one client, whose worker keeps those that
-/// can be used again.
-fn asked_twice(origin: &Origin) -> usize {
+/// How many connections an origin saw for requests of one client, whose worker keeps those that can
+/// be used again.
+fn asked(origin: &Origin, requests: &[(&str, &str)]) -> usize {
     let proxy = Proxy::start();
     let mut stream = connect(proxy.address);
-    for method in ["POST", "GET"] {
+    for (method, path) in requests {
         let request = format!(
             "{method} {} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
-            origin.url("/")
+            origin.url(path)
         );
         stream.write_all(request.as_bytes()).unwrap();
         assert!(matches!(read_reply(&mut stream, method).status, 200 | 204 | 304), "{method}");
     }
     origin.connections()
+}
+
+fn asked_twice(origin: &Origin) -> usize {
+    asked(origin, &[("POST", "/"), ("GET", "/")])
+}
+
+/// The same where the answer is kept: lines of its chunks, which the head says nothing of.
+#[test]
+fn nothing_follows_odd_chunks_that_are_kept() {
+    for (chunks, connections) in
+        [("2\r\nok\r\n0\r\n\r\n", 1), ("2\nok\r\n0\r\n\r\n", 2), ("2\r\nok\n0\r\n\r\n", 2)]
+    {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: \
+             chunked\r\n\r\n{chunks}"
+        );
+        let origin = Origin::answering(answer, Then::Keep);
+        assert_eq!(asked(&origin, &[("GET", "/a"), ("GET", "/b")]), connections, "{chunks:?}");
+    }
 }
 
 #[test]

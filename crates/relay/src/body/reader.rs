@@ -76,8 +76,8 @@ impl BodyReader {
     /// # Errors
     /// `Malformed`.
     pub fn take(&mut self, stream: &mut Stream) -> Result<Option<Bytes>, Fault> {
-        let input = stream.input();
-        while !self.done && !input.is_empty() {
+        while !self.done && !stream.input().is_empty() {
+            let input = stream.input();
             let decoder = match &mut self.mode {
                 Mode::UntilClose => return Ok(Some(input.split().freeze())),
                 Mode::Length(left) => {
@@ -89,12 +89,15 @@ impl BodyReader {
                 Mode::Chunked(decoder) => decoder,
             };
             let piece = decoder.next(input)?;
+            let sloppy = decoder.is_sloppy();
             self.done = piece.done;
             if piece.payload.is_empty() {
                 input.advance(piece.consumed);
+                stream.note_sloppy(sloppy);
                 continue;
             }
             let mut taken = input.split_to(piece.consumed).freeze();
+            stream.note_sloppy(sloppy);
             taken.truncate(piece.payload.end);
             taken.advance(piece.payload.start);
             return Ok(Some(taken));

@@ -75,6 +75,15 @@ impl Transfer {
         self.done
     }
 
+    /// See [`ChunkedDecoder::is_sloppy`].
+    pub(crate) fn is_sloppy(&self) -> bool {
+        match &self.mode {
+            Mode::Chunked(relay) => relay.is_sloppy(),
+            Mode::Decode(decoder) => decoder.is_sloppy(),
+            _ => false,
+        }
+    }
+
     /// Bytes that are still to come, where that is known.
     pub fn remaining(&self) -> Option<u64> {
         match self.mode {

@@ -54,6 +54,8 @@ pub(super) enum State {
 pub struct ChunkedDecoder {
     pub(super) state: State,
     dialect: Dialect,
+    /// A line ended in another way than the others.
+    sloppy: bool,
     /// The trailer field that is being read stays behind.
     pub(super) dropping: bool,
     /// Digits of the size read so far.
@@ -73,6 +75,7 @@ impl ChunkedDecoder {
         Self {
             state: State::Size,
             dialect,
+            sloppy: false,
             dropping: false,
             digits: 0,
             name_len: 0,
@@ -86,6 +89,12 @@ impl ChunkedDecoder {
     /// Whether the whole body was consumed.
     pub fn is_done(&self) -> bool {
         self.state == State::Done
+    }
+
+    /// Whether lines ended so that only one reading is left, but another recipient might have
+    /// refused them: nothing follows on the connection.
+    pub fn is_sloppy(&self) -> bool {
+        self.sloppy
     }
 
     /// Consumes bytes up to the end of the first stretch of payload among them, or all of them, or
@@ -162,10 +171,9 @@ impl ChunkedDecoder {
             | State::QuotedPair
             | State::QuotedEnd => self.extension(byte)?,
             State::SizeLf if byte == b'\n' => self.begin_chunk(),
-            State::DataCr if byte == b'\r' && !self.ends_with_bare_lf() => State::DataLf,
-            State::DataCr if byte == b'\n' && self.ends_with_bare_lf() => State::Size,
+            State::DataCr => self.data_end(byte)?,
             State::DataLf if byte == b'\n' => State::Size,
-            State::DataCr | State::DataLf => return Err(Malformed::ChunkData),
+            State::DataLf => return Err(Malformed::ChunkData),
             State::TrailerStart
             | State::TrailerName
             | State::TrailerBlank
@@ -180,6 +188,19 @@ impl ChunkedDecoder {
 
     pub(super) fn ends_with_bare_lf(&self) -> bool {
         self.dialect == Dialect::BareLf
+    }
+
+    /// An LF among CRLFs or a CRLF among LFs, where a reader that wants the other finds no message
+    /// at all: behind a size and nothing else, where the data end, and where the trailers would
+    /// begin. Elsewhere it would read on, and find another one.
+    fn takes_other_end(&mut self, byte: u8) -> bool {
+        let other = match self.dialect {
+            Dialect::Relaxed => b'\n',
+            Dialect::BareLf => b'\r',
+            Dialect::Strict | Dialect::Response => return false,
+        };
+        self.sloppy |= byte == other;
+        byte == other
     }
 
     /// What follows at the end of a line: where the sender ends its lines with LF alone, it does so
@@ -197,11 +218,24 @@ impl ChunkedDecoder {
         }
     }
 
+    fn data_end(&mut self, byte: u8) -> Result<State, Malformed> {
+        let usual = if self.ends_with_bare_lf() { b'\n' } else { b'\r' };
+        match byte {
+            b'\r' | b'\n' if byte == usual || self.takes_other_end(byte) => {
+                Ok(if byte == b'\n' { State::Size } else { State::DataLf })
+            }
+            _ => Err(Malformed::ChunkData),
+        }
+    }
+
     fn size(&mut self, byte: u8) -> Result<State, Malformed> {
         let digit = match byte {
             b'0'..=b'9' => byte - b'0',
             b'a'..=b'f' => byte - b'a' + 10,
             b'A'..=b'F' => byte - b'A' + 10,
+            _ if self.digits > 0 && self.takes_other_end(byte) => {
+                return Ok(if byte == b'\n' { self.begin_chunk() } else { State::SizeLf });
+            }
             b'\r' | b'\n' if self.digits > 0 => return self.line_end(byte, State::SizeLf),
             b';' if self.digits > 0 && self.dialect == Dialect::Strict => {
                 return Ok(State::ExtensionStart);
@@ -281,6 +315,9 @@ impl ChunkedDecoder {
         }
         let strict = self.dialect == Dialect::Strict;
         match (self.state, byte) {
+            (State::TrailerStart, _) if self.takes_other_end(byte) => {
+                Ok(if byte == b'\n' { State::Done } else { State::EndLf })
+            }
             (State::TrailerStart, b'\r' | b'\n') => self.line_end(byte, State::EndLf),
             (State::TrailerStart, b' ' | b'\t') => Err(Malformed::ObsFold),
             (State::TrailerStart, b':') => Err(Malformed::EmptyFieldName),

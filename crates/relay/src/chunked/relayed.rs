@@ -25,6 +25,11 @@ impl ChunkedRelay {
         self.decoder.is_done()
     }
 
+    /// See [`ChunkedDecoder::is_sloppy`].
+    pub fn is_sloppy(&self) -> bool {
+        self.decoder.is_sloppy()
+    }
+
     /// How many bytes at the front go on as they are. Each byte is shown once. What follows them is
     /// to be rewritten, or is not there in full.
     ///

@@ -176,12 +176,17 @@ fn accepted_of_responses() {
             b"5\r\nhello\r\n0\r\nX-Sum: 1\r\nContent-Digest: y\r\n\r\n",
         ),
         (Relaxed, b"1\r\nx\r\n0\r\nX: a\0b\x01\r\n\r\n", b"x", b"1\r\nx\r\n0\r\nX: a b \r\n\r\n"),
+        (Relaxed, b"5\nhello\r\n0\r\n\r\n", b"hello", b"5\r\nhello\r\n0\r\n\r\n"),
+        (Relaxed, b"5\r\nhello\n0\r\n\r\n", b"hello", b"5\r\nhello\r\n0\r\n\r\n"),
+        (Relaxed, b"5 \nhello\n0\n\n", b"hello", b"5\r\nhello\r\n0\r\n\r\n"),
+        (Relaxed, b"2\n\n\n\n0\r\nX: y\r\n\n", b"\n\n", b"2\r\n\n\n\r\n0\r\nX: y\r\n\r\n"),
         (
             BareLf,
             b"5\nhello\n1;a\nx\n0\nX: y\n\n",
             b"hellox",
             b"5\r\nhello\r\n1\r\nx\r\n0\r\nX: y\r\n\r\n",
         ),
+        (BareLf, b"5\r\nhello\r\n0\n\r\n", b"hello", b"5\r\nhello\r\n0\r\n\r\n"),
     ];
     for (dialect, bytes, payload, relayed) in cases {
         let shown = String::from_utf8_lossy(bytes);
@@ -208,17 +213,21 @@ fn refused_of_responses() {
         (Dialect::Response, " 5\r\n", M::ChunkSize),
         (Dialect::Response, "5 5\r\n", M::ChunkSize),
         (Dialect::Response, "5 \nhello", M::BareLf),
-        (Dialect::Relaxed, "5\nhello", M::BareLf),
+        (Dialect::Response, "5\nhello", M::BareLf),
+        (Dialect::Response, "5\r\nhello\n", M::ChunkData),
+        (Dialect::Response, "0\r\n\n", M::BareLf),
         (Dialect::Relaxed, "5;a\nhello", M::BareLf),
+        (Dialect::Relaxed, "\n", M::ChunkSize),
         (Dialect::Relaxed, "5;a\0\r\n", M::ChunkExtension),
         (Dialect::Response, "0\r\nX: a\0\r\n", M::Nul),
         (Dialect::Relaxed, "0\r\nX: a\n\r\n", M::BareLf),
         (Dialect::Relaxed, "0\r\nX: a\r\n b\r\n", M::ObsFold),
         (Dialect::Relaxed, "0\r\nX\r\n", M::NoColon),
-        (Dialect::BareLf, "5\r\nhello", M::BareCr),
-        (Dialect::BareLf, "5\nhello\r\n", M::ChunkData),
+        (Dialect::BareLf, "5;a\r\nhello", M::BareCr),
+        (Dialect::BareLf, "5\rhello", M::BareCr),
+        (Dialect::BareLf, "5\nhello\r0", M::ChunkData),
         (Dialect::BareLf, "0\nX: a\r\n", M::BareCr),
-        (Dialect::BareLf, "0\n\r\n", M::BareCr),
+        (Dialect::BareLf, "0\n\rX", M::BareCr),
     ] {
         assert_eq!(decode_as(dialect, [bytes.as_bytes()]), Err(reason), "{dialect:?} {bytes:?}");
         assert_eq!(
@@ -229,6 +238,27 @@ fn refused_of_responses() {
     }
     let padded = format!("5{}\r\n", " ".repeat(5000));
     assert_eq!(decode_as(Dialect::Response, [padded.as_bytes()]), Err(M::ChunkExtensionTooLong));
+}
+
+/// Nothing may follow where a line ended otherwise than the rest.
+#[test]
+fn a_lone_lf_is_remembered() {
+    for (dialect, bytes, sloppy) in [
+        (Dialect::Relaxed, "2\r\n\n\n\r\n0\r\n\r\n", false),
+        (Dialect::Relaxed, "2\n\n\n\r\n0\r\n\r\n", true),
+        (Dialect::Relaxed, "2\r\n\n\n\n0\r\n\r\n", true),
+        (Dialect::Relaxed, "0\n\r\n", true),
+        (Dialect::Relaxed, "0\r\n\n", true),
+        // The head says so of such a server.
+        (Dialect::BareLf, "0\n\n", false),
+        (Dialect::BareLf, "0\r\n\n", true),
+    ] {
+        let (mut decoder, mut rest) = (ChunkedDecoder::new(dialect), bytes.as_bytes());
+        while !rest.is_empty() {
+            rest = &rest[decoder.next(rest).expect(bytes).consumed..];
+        }
+        assert_eq!((decoder.is_done(), decoder.is_sloppy()), (true, sloppy), "{bytes:?}");
+    }
 }
 
 /// Chunked bodies, whole and damaged, and noise made of the characters that matter.

@@ -63,6 +63,8 @@ impl<'a> Download<'a> {
             self.out_sent = 0;
             let consumed = self.transfer.rewrite(input, &mut self.out)?;
             input.advance(consumed);
+            upstream.note_sloppy(self.transfer.is_sloppy());
+            let input = upstream.input();
             // What was written anew and what follows it as it came go out together.
             if self.transfer.passes() && !self.transfer.is_done() {
                 self.direct += self.transfer.pass(input)?;

@@ -12,6 +12,7 @@ use relay::{
 };
 
 use crate::{
+    cache::hints::Hint,
     fetch::{order::Order, ticket::Ticket},
     parent::{self, Tried},
     relay::{Conditions, Outgoing, Received, begin_response, write_request},
@@ -52,11 +53,13 @@ pub(super) async fn run(order: &Order, ticket: &Ticket) -> Result<Received, Erro
             Err(failure) => return held.ok_or(failure),
         };
         write_request(&mut out, &outgoing, hop.parent(), conditions);
+        let origin = hop.origin();
         let mut head = Box::new(ResponseHead::new());
         let mut interims = Interims::new(deadlines.first_byte);
         let answer = async {
             hop.stream.write_all(&[&out], deadlines.write).await?;
-            final_head(order, ticket, &mut hop.stream, &mut head, &mut interims).await
+            let hint = |head| ticket.hint(Hint { head, from: origin });
+            final_head(order, &mut hop.stream, &mut head, &mut interims, hint).await
         };
         from = match answer.await {
             Ok(bytes) => {
@@ -99,17 +102,17 @@ fn asks_another(order: &Order, answer: &Received, interims: bool, tried: &mut Tr
 /// Interim responses before it are for whoever waits.
 async fn final_head(
     order: &Order,
-    ticket: &Ticket,
     stream: &mut Stream,
     head: &mut ResponseHead,
     interims: &mut Interims,
+    hint: impl Fn(Bytes),
 ) -> Result<Bytes, Fault> {
     let deadlines = order.generation.deadlines();
     let hint = |interim: Response<'_>| {
-        let mut hint = Vec::with_capacity(1024);
+        let mut head = Vec::with_capacity(1024);
         let pseudonym = order.local.node.pseudonym.load();
-        begin_response(&mut hint, interim, BodyFields::AsReceived, &pseudonym).finish();
-        ticket.hint(hint);
+        begin_response(&mut head, interim, BodyFields::AsReceived, &pseudonym).finish();
+        hint(head.into());
     };
     let silence = (deadlines.first_byte, deadlines.head);
     stream
