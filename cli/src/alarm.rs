@@ -2,7 +2,7 @@
 //! for status, top and doctor. Pure.
 
 use cluster::{
-    alarm::{Alarm, Backend, Served, Severity},
+    alarm::{Alarm, Backend, Parents, Served, Severity},
     recent::Traffic,
     wire,
 };
@@ -75,6 +75,12 @@ pub fn served<'a>(
             name.to_owned(),
             Traffic { seconds: it.seconds.into(), requests: it.requests, failed: it.errors },
         ));
+        let dead = stats.parents.iter().filter(|parent| !parent.alive);
+        served.parents.push(Parents {
+            node: name.to_owned(),
+            dead: dead.map(|parent| parent.address.clone()).collect(),
+            all: stats.parents.len(),
+        });
     }
     served
 }
@@ -94,7 +100,10 @@ fn of_backend(balancer: &str, backend: &proto::balancer::Backend) -> Backend {
 
 #[cfg(test)]
 mod tests {
-    use proto::balancer::{Backend as Wire, Frontend, LastMinute, Server};
+    use proto::{
+        balancer::{Backend as Wire, Frontend, LastMinute, Server},
+        proxy::ParentStats,
+    };
 
     use super::*;
 
@@ -127,6 +136,13 @@ mod tests {
         };
         let node = GetStatsResponse {
             last_minute: Some(proto::proxy::LastMinute { seconds: 60, requests: 9, errors: 2 }),
+            parents: [("a:1", true), ("b:1", false)]
+                .map(|(address, alive)| ParentStats {
+                    address: address.into(),
+                    alive,
+                    ..Default::default()
+                })
+                .into(),
             ..Default::default()
         };
         let served = served([("b-1", &stats)], [("n-1", &node)]);
@@ -146,5 +162,7 @@ mod tests {
             served.nodes,
             [("n-1".to_owned(), Traffic { seconds: 60, requests: 9, failed: 2 })]
         );
+        let parents = Parents { node: "n-1".into(), dead: vec!["b:1".into()], all: 2 };
+        assert_eq!(served.parents, [parents]);
     }
 }

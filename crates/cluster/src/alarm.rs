@@ -32,6 +32,17 @@ pub struct Backend {
     pub excluded: usize,
 }
 
+/// The parent proxies of one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parents {
+    /// Whose they are.
+    pub node: String,
+    /// Addresses of those that do not answer.
+    pub dead: Vec<String>,
+    /// How many there are.
+    pub all: usize,
+}
+
 /// Everything that the rule goes by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Served {
@@ -45,6 +56,8 @@ pub struct Served {
     pub nodes: Vec<(String, Traffic)>,
     /// Who holds which of the addresses that move between balancers.
     pub addresses: Vec<Holder>,
+    /// Of every node that has some.
+    pub parents: Vec<Parents>,
 }
 
 /// One alarm.
@@ -70,6 +83,7 @@ pub fn alarms(served: &Served) -> Vec<Alarm> {
     found.extend(refused(&served.balancers));
     found.extend(failing(&served.nodes));
     found.extend(addresses::alarms(&served.addresses));
+    found.extend(without_parents(&served.parents));
     found.sort_by_key(|alarm| std::cmp::Reverse(alarm.severity));
     found
 }
@@ -182,6 +196,29 @@ fn failing(nodes: &[(String, Traffic)]) -> Option<Alarm> {
     })
 }
 
+/// Parents that do not answer: the same ones, of several nodes, are one alarm.
+fn without_parents(parents: &[Parents]) -> Vec<Alarm> {
+    let mut found: Vec<Alarm> = Vec::new();
+    for Parents { node, dead, all } in parents.iter().filter(|it| !it.dead.is_empty()) {
+        let (severity, what) = if dead.len() == *all {
+            (Severity::Critical, "all parent proxies are dead, and so is what goes through them")
+        } else {
+            (Severity::Warning, "parent proxies are dead, and others are asked instead")
+        };
+        let text = format!("{what}: {}", dead.join(", "));
+        match found.iter_mut().find(|alarm| alarm.text == text) {
+            Some(alarm) => alarm.subjects.push(node.clone()),
+            None => found.push(Alarm {
+                severity,
+                subjects: vec![node.clone()],
+                text,
+                remedy: "see `shoal doctor`: since when, and how they failed last".to_owned(),
+            }),
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,6 +256,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn parents_that_do_not_answer() {
+        let of = |node: &str, dead: &[&str], all| Parents {
+            node: node.into(),
+            dead: dead.iter().map(|it| (*it).to_owned()).collect(),
+            all,
+        };
+        let parents = vec![
+            of("n-1", &["a:1"], 2),
+            of("n-2", &["a:1", "b:1"], 2),
+            of("n-3", &["a:1", "b:1"], 2),
+            of("n-4", &[], 2),
+        ];
+        let found = alarms(&Served { parents, ..Served::default() });
+        let told: Vec<_> = found.iter().map(|it| (it.severity, it.subjects.join(" "))).collect();
+        assert_eq!(
+            told,
+            [(Severity::Critical, "n-2 n-3".to_owned()), (Severity::Warning, "n-1".to_owned())]
+        );
+        assert!(found[0].text.ends_with(": a:1, b:1"), "{}", found[0].text);
     }
 
     #[test]

@@ -19,6 +19,8 @@ const CHECK: &str = "clients";
 /// Backends without a usable server, and requests of the last minute that failed.
 pub fn check(facts: &Facts) -> Vec<Finding> {
     let mut served = of(facts);
+    // A check of its own says more of them.
+    served.parents.clear();
     // Said with its cause where that is known.
     if performance::failing(facts).is_some() {
         served.nodes.clear();

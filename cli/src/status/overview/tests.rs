@@ -151,7 +151,6 @@ fn the_exit_code_knows_about_clients() {
             excluded: 1,
         }],
         balancers: vec![("balancer-1".into(), Traffic { seconds: 60, requests, failed })],
-        nodes: vec![],
         ..Served::default()
     };
     for (served, worst) in [
