@@ -19,7 +19,9 @@ use super::{
     resource::Fetch,
     ticket::{Hints, Ticket},
 };
-use crate::{cache::hints::Hint, record::Outcome, relay as forward, respond::Error, transaction::Transaction};
+use crate::{
+    cache::hints::Hint, record::Outcome, relay as forward, respond::Error, transaction::Transaction,
+};
 
 /// Fills, and is answered by the fill.
 pub(super) async fn lead(

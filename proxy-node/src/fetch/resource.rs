@@ -37,8 +37,6 @@ impl<'a> Fetch<'a> {
 
     /// Whether this client may have what came from there.
     pub(super) fn may_have(&self, transaction: &Transaction, from: Option<SocketAddr>) -> bool {
-        transaction
-            .subject(self.request, self.destination)
-            .may_have(from, self.addresses.is_some())
+        transaction.subject(self.request, self.destination).may_have(from, self.addresses.is_some())
     }
 }
