@@ -119,8 +119,8 @@ impl<'a> Subject<'a> {
     }
 
     /// Whether this client may have what came `from` there (none: from a parent): rules and egress
-    /// policy would let it go there. `by_address`: a rule wanted the destination's addresses. Costs nothing where
-    /// neither makes a difference between clients or addresses.
+    /// policy would let it go there. `by_address`: a rule wanted the destination's addresses. Costs
+    /// nothing where neither makes a difference between clients or addresses.
     #[must_use]
     pub fn may_have(&self, from: Option<SocketAddr>, by_address: bool) -> bool {
         if let (true, Some(from)) = (by_address, from)
