@@ -48,6 +48,7 @@ impl Generation {
                 frontends: Vec::new(),
                 backends: Vec::new(),
                 log_targets: Vec::new(),
+                max_connections: None,
                 vrrp: Vec::new(),
                 acls: BTreeMap::new(),
                 workers: None,

@@ -104,6 +104,7 @@ pub struct Engine {
     addresses: vrrp::Handle,
     rates: rates::Board,
     statistics: OnceLock<Asker>,
+    clients: Arc<OnceLock<Arc<Clients>>>,
 }
 
 impl Engine {
@@ -188,6 +189,7 @@ impl Engine {
             addresses,
             rates: rates::Board::default(),
             statistics: OnceLock::new(),
+            clients: Arc::default(),
         })
     }
 
@@ -235,6 +237,7 @@ impl Engine {
             rates: self.rates.clone(),
             uptime: self.uptime,
             addresses: Arc::clone(&self.addresses),
+            clients: Arc::clone(&self.clients),
         }
     }
 
@@ -274,6 +277,8 @@ impl Engine {
         let workers = Workers::start(settings, move |worker| {
             work(worker, Arc::clone(&shared), follow.clone())
         })?;
+        // It is set once: an engine starts its workers once.
+        drop(self.clients.set(workers.clients()));
         Ok(Running(std::sync::Mutex::new(Some(workers))))
     }
 

@@ -25,6 +25,9 @@ pub const REQUESTS: &str = "shoal_balancer_requests_total";
 pub const FAILED: &str = "shoal_balancer_requests_failed_total";
 /// Malformed requests, by `frontend`.
 pub const REFUSED: &str = "shoal_balancer_requests_refused_total";
+/// Requests that were not served because their client has its share, or because they are too large,
+/// by `frontend`.
+pub const LIMITED: &str = "shoal_balancer_requests_limited_total";
 /// Tunnels established, by `frontend`.
 pub const TUNNELS: &str = "shoal_balancer_tunnels_total";
 /// Tunnels that a server's death cut, by `frontend`.
@@ -60,7 +63,9 @@ pub const SERVER_EJECTIONS: &str = "shoal_balancer_server_ejections_total";
 /// `server`.
 pub const SERVER_OUTLIERS: &str = "shoal_balancer_server_outlier_ejections_total";
 /// Clients' connections that were closed because their client has its share, by `what`: `refused`
-/// when they came, `idle` for newer ones, `unfinished` with half a request.
+/// when they came, `idle` for newer ones, `unfinished` with half a request, `too_fast` after
+/// others, `unread` with an answer that the client did not take; `no_room`: all clients have
+/// theirs.
 pub const CROWDED: &str = "shoal_balancer_client_connections_closed_total";
 /// Answers by `frontend` and status `class` (1xx to 5xx; none: the client got no answer).
 pub const ANSWERS: &str = "shoal_balancer_answers_total";
@@ -132,6 +137,7 @@ pub fn describe() {
         (REQUESTS, "Well-formed requests"),
         (FAILED, "Requests that no server could answer"),
         (REFUSED, "Malformed requests"),
+        (LIMITED, "Requests over a limit: answered 429, 503 or 413"),
         (TUNNELS, "Tunnels established"),
         (CUT_TUNNELS, "Tunnels that a server's death cut"),
         (CUT_RESPONSES, "Responses that a server's death cut after their first byte"),
@@ -147,7 +153,7 @@ pub fn describe() {
         (
             CROWDED,
             "Connections closed because their client has its share, by what they were: refused, \
-             idle, unfinished",
+             idle, unfinished, too_fast, unread; or all clients have theirs: no_room",
         ),
         (SERVER_EJECTIONS, "How often the server went out of turn"),
         (SERVER_OUTLIERS, "How often it did because it did worse than the others"),

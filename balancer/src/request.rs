@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use cluster_config::document::balancer::{ClientTimeouts, ForwardedFor};
-use dataplane::trace::Trace;
+use dataplane::{limits::Refused, trace::Trace};
 use relay::{
     head::{self, RequestHead},
     method::Method,
@@ -53,6 +53,10 @@ pub struct Request<'a> {
     pub forwarded_for: ForwardedFor,
     /// Its span, if it is sampled.
     pub trace: Option<Trace>,
+    /// It is not served: its client has its share, or it is too large.
+    pub refused: Option<Refused>,
+    /// Its body has at most so many bytes.
+    pub body_most: u64,
 }
 
 impl Request<'_> {

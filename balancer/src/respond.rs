@@ -3,7 +3,9 @@
 
 use std::time::{Duration, SystemTime};
 
+use dataplane::limits::{self, Refused};
 use relay::{
+    clients::Limited,
     malformed::Malformed,
     method::Method,
     proxy_status::{self, ErrorType},
@@ -21,6 +23,8 @@ pub enum Error {
     Malformed(Malformed),
     /// Its head did not come in time.
     HeadTimeout,
+    /// Its client has its share for now.
+    Limited(Limited),
     /// It has been here before.
     Loop,
     /// The frontend has no backend (any more), or nothing is configured yet.
@@ -45,6 +49,15 @@ pub enum Error {
         /// The request may have been carried out.
         uncertain: bool,
     },
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::TooLarge(malformed) => Self::Malformed(malformed),
+            Refused::Limited(limited) => Self::Limited(limited),
+        }
+    }
 }
 
 /// Nobody is told to come back later than after so many seconds.
@@ -77,6 +90,18 @@ impl Error {
                 408,
                 ErrorType::HttpRequestError,
                 "The request's head did not arrive in time.".to_owned(),
+            ),
+            Self::Limited(Limited::TooFast(_)) => Row(
+                429,
+                ErrorType::HttpRequestDenied,
+                "You, or others of your network, ask more than this proxy lets one client ask."
+                    .to_owned(),
+            ),
+            Self::Limited(Limited::Full(_)) => Row(
+                503,
+                ErrorType::HttpRequestDenied,
+                "Too many answers wait for you, or for others of your network, to be taken."
+                    .to_owned(),
             ),
             // RFC 5842 §7.2, as the nodes say it.
             Self::Loop => Row(
@@ -112,8 +137,13 @@ impl Error {
 
     /// Seconds after which another try is worth it, where that is known.
     fn retry_after(&self) -> Option<u64> {
-        let Self::NoRoom { after, .. } = self else { return None };
-        Some(after.as_millis().div_ceil(1000).clamp(1, LONGEST_RETRY_AFTER) as u64)
+        match self {
+            Self::NoRoom { after, .. } => {
+                Some(after.as_millis().div_ceil(1000).clamp(1, LONGEST_RETRY_AFTER) as u64)
+            }
+            Self::Limited(limited) => Some(limits::retry_after(*limited)),
+            _ => None,
+        }
     }
 
     /// Appends the answer, which closes the connection: what follows a refused request cannot be
@@ -196,6 +226,9 @@ mod tests {
         };
         for (error, status) in [
             (Error::HeadTimeout, 408),
+            (Error::Limited(Limited::TooFast(Duration::from_secs(1))), 429),
+            (Error::Limited(Limited::Full(Duration::from_secs(1))), 503),
+            (Error::Malformed(Malformed::BodyTooLarge), 413),
             (Error::NoServer, 503),
             (Error::NoRoom { waited: false, after: Duration::ZERO }, 503),
             (Error::Loop, 508),

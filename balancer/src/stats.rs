@@ -137,6 +137,8 @@ pub struct FrontendCounts {
     pub failed: Count,
     /// Refused as malformed.
     pub refused: Count,
+    /// Not served because their client has its share, or because they are too large.
+    pub limited: Count,
     pub tunnels: Count,
     /// Tunnels that a server's death cut.
     pub cut_tunnels: Count,
@@ -235,6 +237,7 @@ pub struct FrontendTotals {
     pub requests: u64,
     pub failed: u64,
     pub refused: u64,
+    pub limited: u64,
     pub tunnels: u64,
     pub cut_tunnels: u64,
     pub cut_responses: u64,
@@ -262,6 +265,7 @@ impl FrontendTotals {
             requests: counts.sum(|it| &it.requests),
             failed: counts.sum(|it| &it.failed),
             refused: counts.sum(|it| &it.refused),
+            limited: counts.sum(|it| &it.limited),
             tunnels: counts.sum(|it| &it.tunnels),
             cut_tunnels: counts.sum(|it| &it.cut_tunnels),
             cut_responses: counts.sum(|it| &it.cut_responses),

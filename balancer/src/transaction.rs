@@ -123,6 +123,10 @@ async fn answer(
     if via::passed_through(request.view().lines(), &local.shared().pseudonym) {
         return own::refuse(local, request, client, scratch, &respond::Error::Loop, 0).await;
     }
+    if let Some(refused) = request.refused {
+        request.counts(local).limited.up();
+        return own::refuse(local, request, client, scratch, &refused.into(), 0).await;
+    }
     if request.ends_here {
         return own::answer_options(local, request, client, scratch).await;
     }
@@ -150,7 +154,8 @@ async fn answer(
 impl Transaction<'_> {
     async fn run(mut self, client: &mut Stream, scratch: &mut Scratch) -> Ending {
         let mut upload =
-            Upload::new(self.request.head.framing(), self.request.head.expects_continue());
+            Upload::new(self.request.head.framing(), self.request.head.expects_continue())
+                .at_most(self.request.body_most);
         let mut last: Option<(Error, Rc<Slot>)> = None;
         let mut given: Option<Box<Hedged>> = None;
         // Why it is tried again, for the trace.

@@ -9,7 +9,7 @@ pub mod explain;
 pub mod rates;
 mod samples;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cluster::recent::Traffic;
 use dataplane::{
@@ -17,7 +17,7 @@ use dataplane::{
     listen::Open,
 };
 use jiff::Timestamp;
-use relay::listen::Address;
+use relay::{clients::Clients, listen::Address};
 use tokio::sync::watch;
 
 use crate::{
@@ -50,6 +50,8 @@ pub struct View {
     pub uptime: Uptime,
     /// The virtual addresses.
     pub addresses: vrrp::Handle,
+    /// What clients have, once there are workers.
+    pub clients: Arc<OnceLock<Arc<Clients>>>,
 }
 
 /// Everything at one moment.

@@ -8,6 +8,7 @@ use chassis::{
     Clock, StopSignal, audit,
     authorize::{ANYONE, OPERATORS, PEOPLE, Policy, Rule},
 };
+use dataplane::limits;
 use futures::stream::BoxStream;
 use proto::proxy::{
     CachedVariant, ExplainRequestRequest, ExplainRequestResponse, GetStatsRequest,
@@ -15,6 +16,7 @@ use proto::proxy::{
     PurgeRequest, PurgeResponse, RouteKind, TailAccessRequest, TailAccessResponse,
     TopAccessRequest, TopAccessResponse, proxy_node_server::ProxyNode,
 };
+use relay::clients::Clients;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
@@ -38,6 +40,8 @@ pub static POLICY: Policy = Policy::new(&[
 pub struct Api {
     /// What it tells about.
     pub node: Arc<Node>,
+    /// What the clients of its workers have.
+    pub clients: Arc<Clients>,
     pub clock: Clock,
     /// Raised when streams have to end.
     pub closing: StopSignal,
@@ -209,13 +213,17 @@ impl ProxyNode for Api {
             explain::explain(&self.node, &asked.url, &asked.method, client, &headers, self.now())
                 .await
                 .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        // Where clients come to the node itself: balancers look at their own limits.
+        let generation = self.node.current.load_full();
+        let listen = generation.document.listen.first();
+        let limits = listen.and_then(|it| limits::tell(&self.clients, &it.limits, client));
         Ok(Response::new(ExplainRequestResponse {
             allowed: told.allowed,
             rule: told.rule,
             revision: self.status.borrow().called_now(&told.revision),
             cache: told.cache.to_owned(),
             route: told.route,
-            explanation: told.steps,
+            explanation: limits.into_iter().chain(told.steps).collect(),
             route_kind: match told.route_kind {
                 Some(explain::RouteKind::Origin) => RouteKind::Origin,
                 Some(explain::RouteKind::Parent) => RouteKind::Parent,

@@ -3,7 +3,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use dataplane::connection::ConnectionEnd;
+use cluster_config::document::Limits;
+use dataplane::{connection::ConnectionEnd, limits};
 use relay::stream::Stream;
 
 use crate::{
@@ -51,7 +52,15 @@ pub async fn run(
     let (request, target) =
         normal.as_ref().map_or((request, target), |normal| (normal, normal.view().target()));
     let health_path = health_path(transaction, protocol);
-    let end = match request::ask_for(request.view(), target, transaction.sender, health_path) {
+    let ask = request::ask_for(request.view(), target, transaction.sender, health_path);
+    if matches!(ask, Ok(Ask::Fetch { .. } | Ask::Tunnel(_)))
+        && let Some(failure) = over_a_limit(transaction, request, protocol)
+    {
+        transaction.count(|metrics| &metrics.requests);
+        transaction.count(|metrics| &metrics.limited);
+        return (transaction.refuse(stream, request, failure, None).await, Accounted::Yes);
+    }
+    let end = match ask {
         Ok(ask @ (Ask::Health | Ask::Probe)) => {
             let of = if ask == Ask::Health { Sign::OfReadiness } else { Sign::OfLife };
             return (health::answer(transaction, stream, request, of).await, Accounted::No);
@@ -75,6 +84,27 @@ fn health_path(transaction: &Transaction, protocol: Protocol) -> Option<&str> {
     let Protocol::Proxy(bind) = protocol else { return None };
     let listen = &transaction.generation.document.listen;
     listen.iter().find(|listen| listen.bind == bind)?.health_path.as_deref()
+}
+
+/// What the listener of this connection lets its clients do.
+fn limits_of(transaction: &Transaction, protocol: Protocol) -> Option<&Limits> {
+    let Protocol::Proxy(bind) = protocol else { return None };
+    let listen = &transaction.generation.document.listen;
+    Some(&listen.iter().find(|listen| listen.bind == bind)?.limits)
+}
+
+/// Whether a client asks too fast, or for too much. Balancers are none, and look at theirs.
+fn over_a_limit(
+    transaction: &mut Transaction,
+    request: &Request,
+    protocol: Protocol,
+) -> Option<Error> {
+    let limits = limits_of(transaction, protocol)?;
+    let body_most = limits.request_body_max_size;
+    let (clients, client) = (transaction.local.worker.clients(), transaction.client.address);
+    let refused = limits::admit(clients, limits, client, &request.head).err();
+    transaction.body_most = body_most.unwrap_or(u64::MAX);
+    refused.map(Into::into)
 }
 
 /// Counts the request, and finds out whether it is a health-checker's probe.

@@ -174,6 +174,14 @@ metrics! {
         relay listener without a valid token.";
     counter wrong_proofs = WRONG_PROOFS "shoal_proxy_relay_wrong_proofs_total":
         "Those of them whose proof was made with another cluster key, or for another node.";
+    counter crowded_too_fast = CROWDED_TOO_FAST "shoal_proxy_client_connections_too_fast_total":
+        "Connections closed as they came because their client opens them too fast.";
+    counter crowded_no_room = CROWDED_NO_ROOM "shoal_proxy_client_connections_no_room_total":
+        "Connections closed as they came because all clients together have theirs.";
+    counter crowded_unread = CROWDED_UNREAD "shoal_proxy_client_unread_closed_total":
+        "Connections closed because their client does not take answers on too many.";
+    counter limited = LIMITED "shoal_proxy_requests_limited_total":
+        "Requests over a limit of their client: answered 429, 503 or 413.";
     counter bytes_to_clients = BYTES_TO_CLIENTS "shoal_proxy_client_sent_bytes_total":
         "Bytes sent to clients, tunnels included.";
     counter bytes_from_origins = BYTES_FROM_ORIGINS "shoal_proxy_upstream_received_bytes_total":

@@ -50,6 +50,8 @@ pub fn write(
     let details = if let Error::Tls(error) = failure { error.to_string() } else { String::new() };
     let status = proxy_status::entry(circumstances.node, failure.error_type(), &details);
     let mut fields = vec![("Cache-Control", "no-store"), ("Proxy-Status", status.as_str())];
+    let again = failure.retry_after().map(|after| after.to_string());
+    fields.extend(again.as_deref().map(|after| ("Retry-After", after)));
     if !circumstances.request_id.is_empty() {
         fields.push(("Shoal-Request-Id", circumstances.request_id));
     }

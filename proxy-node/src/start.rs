@@ -86,6 +86,7 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Error> {
         .spawn("clients", move || upkeep::count_clients(counting.clone(), clients.clone()));
     let api = Api {
         node: node.clone(),
+        clients: workers.clients(),
         clock: process.clock.clone(),
         closing: process.lifecycle.closing(),
         status: process.status.subscribe(),

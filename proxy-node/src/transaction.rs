@@ -51,6 +51,8 @@ pub struct Transaction {
     pub persistent: bool,
     /// A health-checker's probe: counted apart, and not written down.
     pub probe: bool,
+    /// The request's body has at most so many bytes.
+    pub body_most: u64,
     /// What will be written down.
     pub record: Record,
     /// The head that is written now; taken from the worker's buffers, and given back.
@@ -103,6 +105,7 @@ impl Transaction {
             version,
             persistent: request.head.persistent(),
             probe: false,
+            body_most: u64::MAX,
             record,
             out: local.buffers.take(),
             generation,

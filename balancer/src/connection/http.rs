@@ -5,7 +5,10 @@ mod page;
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use cluster_config::document::balancer::{ClientTimeouts, ForwardedFor};
-use dataplane::trace::Context;
+use dataplane::{
+    limits::{self, Refused},
+    trace::Context,
+};
 use relay::{
     clock,
     fault::Fault,
@@ -94,6 +97,11 @@ async fn transaction(connection: &Connection, client: &mut Stream) -> Connection
             };
             let (timeouts, routed) = (timeouts(&table, frontend), table.route(frontend, question));
             let rewrites = table.served(frontend).and_then(|it| it.rewrites.map(Arc::clone));
+            // Checks and statistics are not clients' requests.
+            let admitted = match routed {
+                Some(Routed::Backend(_)) | None => admit(&table, connection, &head),
+                Some(Routed::Health(_) | Routed::Stats(_)) => Admitted::default(),
+            };
             drop(table);
             let end = match routed {
                 Some(Routed::Health(backend)) => {
@@ -118,7 +126,7 @@ async fn transaction(connection: &Connection, client: &mut Stream) -> Connection
                         None
                     };
                     let read = (&*head, &bytes);
-                    let with = (timeouts, rewrites);
+                    let with = (timeouts, rewrites, admitted);
                     let request = describe(connection, read, client, with, backend.as_deref());
                     transaction::serve(local, &request, backend, client).await
                 }
@@ -141,12 +149,37 @@ pub(super) fn timeouts(table: &Table, frontend: &Frontend) -> ClientTimeouts {
     table.served(frontend).map_or(UNCONFIGURED, |it| it.settings.timeouts)
 }
 
+/// What its frontend's limits say of a request.
+#[derive(Clone, Copy)]
+struct Admitted {
+    refused: Option<Refused>,
+    body_most: u64,
+}
+
+impl Default for Admitted {
+    fn default() -> Self {
+        Self { refused: None, body_most: u64::MAX }
+    }
+}
+
+fn admit(table: &Table, connection: &Connection, head: &RequestHead) -> Admitted {
+    let Connection { local, frontend, peer, .. } = connection;
+    table.served(frontend).map_or_else(Admitted::default, |it| {
+        let limits = &it.settings.limits;
+        let clients = local.worker().clients();
+        Admitted {
+            refused: limits::admit(clients, limits, peer.ip(), head).err(),
+            body_most: limits.request_body_max_size.unwrap_or(u64::MAX),
+        }
+    })
+}
+
 /// What its transaction has to know of a request.
 fn describe<'a>(
     connection: &'a Connection,
     (head, bytes): (&'a RequestHead, &'a bytes::Bytes),
     client: &Stream,
-    (timeouts, rewrites): (ClientTimeouts, Option<Arc<Rewrites>>),
+    (timeouts, rewrites, admitted): (ClientTimeouts, Option<Arc<Rewrites>>, Admitted),
     backend: Option<&Backend>,
 ) -> Request<'a> {
     let Connection { local, frontend, peer, told, name, http2 } = connection;
@@ -177,6 +210,8 @@ fn describe<'a>(
         forwarded_for: backend
             .map_or_else(ForwardedFor::default, |it| it.pool.settings.forwarded_for),
         trace,
+        refused: admitted.refused,
+        body_most: admitted.body_most,
     }
 }
 

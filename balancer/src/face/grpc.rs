@@ -4,7 +4,7 @@ mod access;
 mod explanation;
 pub mod message;
 
-use std::{pin::Pin, time::Duration};
+use std::{net::IpAddr, pin::Pin, time::Duration};
 
 use chassis::authorize::{ANYONE, OPERATORS, Policy, Rule};
 use cluster::wire;
@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     membership::Desired,
     operate::{Change, Error, Operator, registry::Reply},
+    snapshot::Snapshot,
     view::{
         View,
         explain::{self, Question},
@@ -50,6 +51,18 @@ impl Face {
         closing: chassis::StopSignal,
     ) -> Self {
         Self { view, operator, status, closing }
+    }
+
+    /// What the client has of its share at the frontend, where that matters.
+    fn limits(
+        &self,
+        snapshot: &Snapshot,
+        explanation: &explain::Explanation,
+        client: Option<IpAddr>,
+    ) -> Option<String> {
+        let frontends = &snapshot.generation.document.frontends;
+        let settings = frontends.iter().find(|it| it.name == explanation.frontend)?;
+        dataplane::limits::tell(self.view.clients.get()?, &settings.limits, client?)
     }
 
     async fn set(
@@ -171,10 +184,12 @@ impl Balancer for Face {
         let snapshot = self.view.snapshot();
         let pb::ExplainPickRequest { frontend, method, target, client_address } =
             request.into_inner();
-        let question = Question { frontend, method, target, client: client_address.parse().ok() };
+        let client = client_address.parse().ok();
+        let question = Question { frontend, method, target, client };
         let explanation = explain::explain(&snapshot, &question, self.view.uptime_millis())?;
         let revision = self.status.borrow().called_now(&snapshot.generation.revision);
-        Ok(Response::new(explanation::message(&explanation, &revision)))
+        let limits = self.limits(&snapshot, &explanation, client);
+        Ok(Response::new(explanation::message(&explanation, &revision, limits)))
     }
 
     type TailAccessStream =

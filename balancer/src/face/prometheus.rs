@@ -19,9 +19,9 @@ use crate::{
     metrics::{
         ACTIVE_CONNECTIONS, ANSWERS, CERTIFICATE_ENDS, CERTIFICATE_UNUSABLE, CONNECTIONS,
         COPIES_DROPPED, COPIES_SENT, CROWDED, CUT_RESPONSES, CUT_TUNNELS, DURATION, FAILED, HEDGES,
-        HEDGES_WON, HTTP2_CONNECTIONS, HTTP2_FLOODS, HTTP2_RESETS, HTTP2_STREAMS, OVER_BUDGET,
-        PANIC, QUEUE_REFUSED, QUEUE_SECONDS, QUEUE_WAITED, QUEUED, RECORDS_DROPPED, REFUSED,
-        REQUESTS, RETRIES, SERVER_ANSWERS, SERVER_HEAD, TUNNELS,
+        HEDGES_WON, HTTP2_CONNECTIONS, HTTP2_FLOODS, HTTP2_RESETS, HTTP2_STREAMS, LIMITED,
+        OVER_BUDGET, PANIC, QUEUE_REFUSED, QUEUE_SECONDS, QUEUE_WAITED, QUEUED, RECORDS_DROPPED,
+        REFUSED, REQUESTS, RETRIES, SERVER_ANSWERS, SERVER_HEAD, TUNNELS,
     },
     snapshot::Pool,
     stats::{FrontendCounts, FrontendTotals, ServerCounts},
@@ -84,9 +84,16 @@ pub async fn follow(view: Arc<View>, clients: Option<Arc<Clients>>) {
         let now = tick.tick().await;
         copy(&view, &mut servers);
         let Some(clients) = &clients else { continue };
-        let Closed { refused, displaced, unfinished } = clients.closed();
-        for (what, value) in [("refused", refused), ("idle", displaced), ("unfinished", unfinished)]
-        {
+        clients.set_most(view.snapshot().generation.document.max_connections);
+        let Closed { refused, displaced, unfinished, too_fast, no_room, unread } = clients.closed();
+        for (what, value) in [
+            ("refused", refused),
+            ("idle", displaced),
+            ("unfinished", unfinished),
+            ("too_fast", too_fast),
+            ("no_room", no_room),
+            ("unread", unread),
+        ] {
             counter!(CROWDED, "what" => what).absolute(value);
         }
         if told.is_none_or(|at| now.duration_since(at) >= TELL_EVERY)
@@ -118,6 +125,7 @@ fn copy(view: &View, servers: &mut Servers) {
         set(HTTP2_STREAMS, totals.http2.streams);
         set(HTTP2_RESETS, totals.http2.resets);
         set(HTTP2_FLOODS, totals.http2.floods);
+        set(LIMITED, totals.limited);
         set(TUNNELS, totals.tunnels);
         set(CUT_TUNNELS, totals.cut_tunnels);
         set(CUT_RESPONSES, totals.cut_responses);

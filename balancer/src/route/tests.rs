@@ -53,6 +53,7 @@ fn route(acls: &[(&str, Written)], rules: &[&[&str]], health_path: Option<&str>)
         backends: Vec::new(),
         acls,
         log_targets: Vec::new(),
+        max_connections: None,
         vrrp: Vec::new(),
         workers: None,
     };
@@ -288,6 +289,7 @@ fn what_cannot_be_used_is_named() {
             backends: Vec::new(),
             acls,
             log_targets: Vec::new(),
+            max_connections: None,
             vrrp: Vec::new(),
             workers: None,
         };

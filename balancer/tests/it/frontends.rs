@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use proto::balancer::balancer_server::Balancer as _;
 use relay::clients::Closed;
 use testkit::{client::Connection, port::free, wait::until};
 use tokio::{
@@ -25,6 +26,15 @@ fn with(frontends: &[(&str, SocketAddr, serde_json::Value)]) -> Vec<u8> {
         })
     };
     all["frontends"] = frontends.iter().map(frontend).collect();
+    serde_json::to_vec(&all).expect("JSON")
+}
+
+/// The same, and they answer checks.
+fn answering_checks(frontends: &[(&str, SocketAddr, serde_json::Value)]) -> Vec<u8> {
+    let mut all: serde_json::Value = serde_json::from_slice(&with(frontends)).expect("JSON");
+    for frontend in all["frontends"].as_array_mut().expect("a list") {
+        frontend["health_path"] = "/".into();
+    }
     serde_json::to_vec(&all).expect("JSON")
 }
 
@@ -176,7 +186,7 @@ async fn one_address_with_half_heads_and_idle_connections_takes_nothing_from_oth
     }
     let clients = cluster.running.clients().expect("running");
     until("it had its share", || async {
-        let Closed { refused, displaced, unfinished } = clients.closed();
+        let Closed { refused, displaced, unfinished, .. } = clients.closed();
         (unfinished > 0 && refused + displaced + unfinished >= 800).then_some(())
     })
     .await;
@@ -297,4 +307,65 @@ async fn workers_come_and_go_without_a_restart_and_without_a_failure() {
     .await;
     stop.send(true).expect("it asks");
     assert!(asking.await.expect("no request failed") > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_have_a_rate_and_a_size() {
+    let cluster = Cluster::start(1).await;
+    let at = free();
+    let limits = serde_json::json!({
+        "request_rate_per_client": {"per_second": 1, "burst": 3},
+        "request_body_max_size": 10,
+    });
+    cluster
+        .engine
+        .apply("limited", &answering_checks(&[("limited", at, limits)]), NO_FILES)
+        .expect("a good configuration");
+    until("it is open", || async { TcpStream::connect(at).await.ok() }).await;
+    let ask = async |last: u8, body: &[u8]| {
+        let mut client = Connection::over(from(last, at).await);
+        client.request("POST", URL, &[], body).await.expect("an answer")
+    };
+    let mut statuses = Vec::new();
+    for _ in 0..20 {
+        let answer = ask(1, b"0123456789").await;
+        if answer.status() == 429 {
+            assert_eq!(answer.head.field("retry-after"), Some("1"));
+            let why = answer.head.field("proxy-status").unwrap_or_default();
+            assert!(why.contains("http_request_denied"), "{why}");
+        }
+        statuses.push(answer.status());
+    }
+    let refused = statuses.iter().filter(|status| **status == 429).count();
+    assert!(statuses.starts_with(&[200; 3]) && (1..=17).contains(&refused), "{statuses:?}");
+    assert_eq!(cluster.nodes[0].arrivals().len(), 20 - refused);
+    let face = cluster.face("r1");
+    let question = proto::balancer::ExplainPickRequest {
+        frontend: "limited".to_owned(),
+        client_address: "127.0.0.1".to_owned(),
+        ..Default::default()
+    };
+    let told = face.explain_pick(tonic::Request::new(question)).await.expect("an explanation");
+    let told = told.into_inner().explanation.remove(0);
+    assert!(told.contains("1 requests a second of a client, 3 at once"), "{told}");
+    // Another client; and what is too large.
+    assert_eq!(ask(2, b"0123456789").await.status(), 200);
+    assert_eq!(ask(3, b"0123456789x").await.status(), 413);
+    let mut client = from(4, at).await;
+    let chunks = format!(
+        "POST {URL} HTTP/1.1\r\nHost: origin.example\r\nTransfer-Encoding: chunked\r\n\r\n\
+         5\r\n01234\r\n6\r\n56789x\r\n0\r\n\r\n"
+    );
+    client.write_all(chunks.as_bytes()).await.expect("it is taken");
+    let mut answer = String::new();
+    drop(client.read_to_string(&mut answer).await);
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    // Checks are no requests of clients.
+    for _ in 0..10 {
+        let mut check = from(1, at).await;
+        check.write_all(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("it is taken");
+        let mut answer = [0; 12];
+        check.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    }
 }

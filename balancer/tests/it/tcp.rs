@@ -345,6 +345,7 @@ async fn a_load_balancer_in_front_says_who_the_client_is() {
     // Without a header there is no answer.
     let answer = exchange(address, b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(answer, b"");
+    // It is counted a moment after it was closed.
     until("it is counted", || async { (cluster.frontend_stats().refused >= 1).then_some(()) })
         .await;
     until("it is written down", || async {

@@ -1,10 +1,12 @@
-//! What each client has of this process, over all its workers: connections, and the bytes of
-//! requests that are not whole yet.
+//! What each client has of this process, over all its workers: connections, the bytes of requests
+//! that are not whole yet, connections whose answer it does not take; and how fast it comes and
+//! asks ([`rate`]).
 //!
 //! A client is an IPv4 address or an IPv6 /64, because a host can usually choose its address within
 //! a /64. Neighbouring clients are also counted together as one network, because one party may have
 //! many addresses ([`prefix`]). The counts change when a connection is accepted, when it ends, and
-//! when it waits with an incomplete head; a request that arrives whole costs nothing.
+//! when it waits with an incomplete head or for a client that does not read; a request that arrives
+//! whole costs nothing where no rate is set.
 //!
 //! How many connections a client or a network may have depends on how many descriptors are left for
 //! clients (a dynamic threshold, as switches share their buffers): a client may have twice that
@@ -13,18 +15,25 @@
 //! limit it further.
 
 mod allowance;
+mod demand;
 mod prefix;
+mod rate;
+mod report;
 
 use std::collections::HashMap;
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 
 pub(crate) use self::allowance::Most;
 pub use self::allowance::{Allowance, Bounds};
+pub use self::demand::{Limited, Rates};
 pub use self::prefix::{Lengths, Prefix, Source};
+use self::rate::Buckets;
+pub use self::rate::Rate;
+pub use self::report::{Closed, Report, Share, Unserved};
 
 /// Unfinished bytes of all clients together.
 pub(crate) const UNFINISHED_IN_ALL: u64 = 32 * 1024 * 1024;
@@ -34,43 +43,8 @@ const SHARDS: usize = 16;
 struct Usage {
     connections: u32,
     unfinished: u64,
-}
-
-/// How many connections were closed because a client had reached its share, since the start of the
-/// process.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Closed {
-    /// Connections closed when they were accepted.
-    pub refused: u64,
-    /// Idle connections closed for newer ones.
-    pub displaced: u64,
-    /// Connections with half a head closed, for newer ones or for the memory that they took.
-    pub unfinished: u64,
-}
-
-/// Tells, for a log, that a client or a network has reached its share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Report {
-    /// Who: a client, or a network.
-    pub who: Prefix,
-    /// How many connections it has.
-    pub connections: u32,
-    /// What its unfinished requests take, in bytes.
-    pub unfinished: u64,
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { who, connections, unfinished } = self;
-        let many = if who.is_network() { "in one network" } else { "behind one address" };
-        write!(
-            formatter,
-            "{who} has its share: {connections} connections, {unfinished} bytes of requests that \
-             are not whole. Its oldest idle ones are closed for its newer ones, or those are \
-             refused; if that is many people {many}, raise the limit on open files of this \
-             process, or `limits` where it listens"
-        )
-    }
+    /// Connections that wait for it to take an answer.
+    waiting: u32,
 }
 
 /// All clients of a process, and their networks.
@@ -81,6 +55,20 @@ pub struct Clients {
     refused: AtomicU64,
     displaced: AtomicU64,
     cut: AtomicU64,
+    too_fast: AtomicU64,
+    no_room: AtomicU64,
+    unread: AtomicU64,
+    unserved: [AtomicU64; 2],
+    /// New connections.
+    arrivals: Buckets,
+    requests: Buckets,
+    /// Who had too many connections that wait for it, and until when it gets nothing more.
+    full: Mutex<HashMap<Prefix, Duration, RandomState>>,
+    /// Until when that has to be looked at, in milliseconds.
+    full_until: AtomicU64,
+    /// Connections of all clients, and how many there may be; 0: any number.
+    open: AtomicU32,
+    most: AtomicU32,
     report: Mutex<Option<Report>>,
 }
 
@@ -104,11 +92,12 @@ impl Clients {
         Ok(())
     }
 
-    /// One connection less, which held so many bytes.
-    pub(crate) fn leave(&self, client: Prefix, held: u32) {
+    /// One connection less, which held so many bytes and may have waited.
+    pub(crate) fn leave(&self, client: Prefix, held: u32, waits: bool) {
         let mut shard = self.shard(client);
         let Some(usage) = shard.get_mut(&client) else { return };
         usage.connections = usage.connections.saturating_sub(1);
+        usage.waiting = usage.waiting.saturating_sub(waits.into());
         usage.unfinished = usage.unfinished.saturating_sub(u64::from(held));
         if usage.connections == 0 {
             shard.remove(&client);
@@ -129,22 +118,47 @@ impl Clients {
         self.unfinished.fetch_add(more, Relaxed).wrapping_add(more)
     }
 
-    fn noted(&self, who: Prefix) {
-        let Usage { connections, unfinished } =
+    fn noted(&self, who: Prefix, of: Share) {
+        let Usage { connections, unfinished, waiting } =
             self.shard(who).get(&who).copied().unwrap_or_default();
         *self.report.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Report { who, connections, unfinished });
+            Some(Report { who, connections, unfinished, waiting, of });
     }
 
     pub(crate) fn refused(&self, client: Prefix) {
         self.refused.fetch_add(1, Relaxed);
-        self.noted(client);
+        self.noted(client, Share::Connections);
+    }
+
+    /// How many connections all clients together may have; none: as many as there are descriptors
+    /// for. Those that are open stay.
+    pub fn set_most(&self, most: Option<u32>) {
+        self.most.store(most.unwrap_or(0), Relaxed);
+    }
+
+    /// One connection more at a listener, where it and the process have room for it.
+    pub(crate) fn reserve(&self, listener: &Allowance) -> bool {
+        let fits = allowance::raise(&self.open, self.most.load(Relaxed));
+        if fits && listener.reserve() {
+            return true;
+        }
+        if fits {
+            self.open.fetch_sub(1, Relaxed);
+        }
+        self.no_room.fetch_add(1, Relaxed);
+        false
+    }
+
+    /// One less.
+    pub(crate) fn unreserve(&self, listener: &Allowance) {
+        self.open.fetch_sub(1, Relaxed);
+        listener.unreserve();
     }
 
     pub(crate) fn displaced(&self, client: Prefix, idle: u64, unfinished: u64) {
         self.displaced.fetch_add(idle, Relaxed);
         self.cut.fetch_add(unfinished, Relaxed);
-        self.noted(client);
+        self.noted(client, Share::Connections);
     }
 
     /// What was done so far.
@@ -155,6 +169,9 @@ impl Clients {
             refused: value(&self.refused),
             displaced: value(&self.displaced),
             unfinished: value(&self.cut),
+            too_fast: value(&self.too_fast),
+            no_room: value(&self.no_room),
+            unread: value(&self.unread),
         }
     }
 
@@ -184,15 +201,18 @@ mod tests {
         assert_eq!(clients.enter(other, 0), Err(0));
         assert_eq!((clients.hold(one, 0, 100), clients.hold_in_all(0, 100)), (100, 100));
         assert_eq!((clients.hold(one, 100, 30), clients.hold_in_all(100, 30)), (30, 30));
-        clients.leave(one, 30);
+        clients.leave(one, 30, false);
         assert_eq!(clients.hold(one, 0, 0), 0, "what one held who has left counts for nobody");
         clients.hold_in_all(30, 0);
-        clients.leave(one, 0);
+        clients.leave(one, 0, false);
         assert!(clients.shards.iter().all(|shard| shard.lock().unwrap().is_empty()));
         assert_eq!(clients.unfinished.load(Relaxed), 0);
         clients.refused(one);
         clients.displaced(one, 2, 1);
-        assert_eq!(clients.closed(), Closed { refused: 1, displaced: 2, unfinished: 1 });
+        assert_eq!(
+            clients.closed(),
+            Closed { refused: 1, displaced: 2, unfinished: 1, ..Closed::default() }
+        );
         assert!(
             clients.take_report().is_some_and(|report| report.to_string().contains("192.0.2.1"))
                 && clients.take_report().is_none()

@@ -26,6 +26,11 @@ impl BodyFraming {
         matches!(self, Self::Empty | Self::Length(0))
     }
 
+    /// Whether the head says that more than so many bytes follow.
+    pub const fn exceeds(self, bytes: u64) -> bool {
+        matches!(self, Self::Length(length) if length > bytes)
+    }
+
     /// How a body that comes like this goes to a client: chunks only to those who know them (RFC
     /// 9112 §7.1), and an end that is announced to all of them.
     #[must_use]

@@ -35,6 +35,7 @@ pub mod interims;
 pub mod malformed;
 pub mod method;
 pub mod normal;
+pub mod pace;
 pub mod proof;
 pub mod proxy_protocol;
 pub mod proxy_status;

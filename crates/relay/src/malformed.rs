@@ -138,6 +138,9 @@ pub enum Malformed {
     /// A chunk's data is not followed by CRLF.
     #[error("chunk longer than its size")]
     ChunkData,
+    /// The body of a request exceeds the limit.
+    #[error("request body too large")]
+    BodyTooLarge,
     /// A trailer section beyond the limits.
     #[error("trailer section too large")]
     TrailerTooLarge,
@@ -153,6 +156,7 @@ impl Malformed {
     /// The status that answers a request refused for this reason.
     pub const fn request_status(self) -> u16 {
         match self {
+            Self::BodyTooLarge => 413,
             Self::TargetTooLong => 414,
             Self::HeadTooLarge
             | Self::TooManyFields

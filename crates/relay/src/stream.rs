@@ -32,6 +32,7 @@ pub use self::duplex::Duplex;
 pub use self::heads::Patience;
 pub(crate) use self::transport::Io;
 use self::unsent::Bound;
+pub(crate) use self::unsent::Taking;
 pub use self::watch::Ahead;
 pub(crate) use self::watch::Watch;
 use crate::clients::{Allowance, Source};
@@ -79,6 +80,10 @@ struct Inner {
     unsent: Bound,
     /// Among the connections of its client.
     place: Place,
+    /// Its client does not take what is sent, and that is counted.
+    waits: bool,
+    /// Or did not at some time, and how it keeps up is looked at.
+    paced: bool,
 }
 
 impl Stream {
@@ -124,6 +129,8 @@ impl Stream {
             sloppy: false,
             unsent: Bound::NotYet,
             place: NOBODY,
+            waits: false,
+            paced: false,
         }))
     }
 
@@ -150,6 +157,7 @@ impl Stream {
     pub fn exempt(&mut self) {
         if self.is_of_client() {
             self.0.worker.connections().leave(std::mem::replace(&mut self.0.place, NOBODY));
+            (self.0.waits, self.0.paced) = (false, false);
         }
     }
 
@@ -355,15 +363,6 @@ impl Stream {
         after: Duration,
     ) -> Poll<Fault> {
         self.0.reading.poll(cx, kind, after)
-    }
-
-    /// As [`poll_reading_deadline`](Self::poll_reading_deadline), while the peer takes nothing.
-    pub(crate) fn poll_writing_deadline(
-        &self,
-        cx: &mut Context<'_>,
-        after: Duration,
-    ) -> Poll<Fault> {
-        self.0.writing.poll(cx, Kind::Write, after)
     }
 
     /// Nothing is expected from the peer just now: no deadline for reading runs.

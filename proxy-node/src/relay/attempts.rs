@@ -37,7 +37,8 @@ impl Attempts {
     pub(super) fn new(transaction: &Transaction, request: &Request) -> Self {
         let (local, parents) = (&transaction.local, &transaction.generation.parents);
         Self {
-            upload: Upload::new(request.head.framing(), request.head.expects_continue()),
+            upload: Upload::new(request.head.framing(), request.head.expects_continue())
+                .at_most(transaction.body_most),
             from: From::pool_for(transaction.method),
             tried: local.parents.begin(parents, request.view().target_text()),
             held: None,

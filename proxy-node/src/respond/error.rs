@@ -1,7 +1,10 @@
 //! Why a request is answered by the proxy itself, and what that means to its client.
 
+use std::time::Duration;
+
 use cluster_config::document::egress::EgressDenial;
-use relay::{fault::Fault, malformed::Malformed, proxy_status::ErrorType, tls};
+use dataplane::limits::{self, Refused};
+use relay::{clients::Limited, fault::Fault, malformed::Malformed, proxy_status::ErrorType, tls};
 
 use crate::dns;
 
@@ -20,6 +23,12 @@ pub enum Error {
     /// The head did not arrive in time.
     #[error("the request did not arrive in time")]
     RequestTimeout,
+    /// The client, or its network, asks too fast.
+    #[error("you, or others of your network, ask more than this proxy lets one client ask")]
+    TooFast(Duration),
+    /// The client, or its network, does not take what it has asked for.
+    #[error("too many answers wait for you, or for others of your network, to be taken")]
+    Full(Duration),
     /// A rule says no.
     #[error("access denied")]
     Denied,
@@ -126,6 +135,16 @@ pub enum Unreached {
     Nobody,
 }
 
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::TooLarge(malformed) => Self::Malformed(malformed),
+            Refused::Limited(Limited::TooFast(after)) => Self::TooFast(after),
+            Refused::Limited(Limited::Full(after)) => Self::Full(after),
+        }
+    }
+}
+
 impl Error {
     /// A failure, when it was a parent proxy that was tried: what its client asked for is not to
     /// blame.
@@ -144,6 +163,16 @@ impl Error {
         }
     }
 
+    /// Seconds after which another try is worth it, where that is known.
+    #[must_use]
+    pub fn retry_after(self) -> Option<u64> {
+        match self {
+            Self::TooFast(after) => Some(limits::retry_after(Limited::TooFast(after))),
+            Self::Full(after) => Some(limits::retry_after(Limited::Full(after))),
+            _ => None,
+        }
+    }
+
     /// The status that the client gets.
     #[must_use]
     pub const fn status(self) -> u16 {
@@ -151,6 +180,7 @@ impl Error {
             Self::Malformed(malformed) => malformed.request_status(),
             Self::NotForAProxy => 400,
             Self::RequestTimeout => 408,
+            Self::TooFast(_) => 429,
             Self::Denied | Self::Egress(_) => 403,
             Self::Internal => 500,
             Self::Trace => 501,
@@ -176,7 +206,7 @@ impl Error {
             | Self::Incomplete
             | Self::ParentAuthentication
             | Self::ParentRefused(_) => 502,
-            Self::Limit => 503,
+            Self::Limit | Self::Full(_) => 503,
             Self::Loop => 508,
         }
     }
@@ -188,7 +218,9 @@ impl Error {
             Self::Malformed(_) | Self::NotForAProxy | Self::RequestTimeout => {
                 ErrorType::HttpRequestError
             }
-            Self::Trace | Self::OnlyIfCached | Self::Denied => ErrorType::HttpRequestDenied,
+            Self::Trace | Self::OnlyIfCached | Self::Denied | Self::TooFast(_) | Self::Full(_) => {
+                ErrorType::HttpRequestDenied
+            }
             Self::Egress(_) => ErrorType::DestinationIpProhibited,
             Self::Dns(dns::Error::Timeout)
             | Self::Undecided(dns::Error::Timeout)

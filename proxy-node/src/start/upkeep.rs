@@ -45,10 +45,14 @@ pub(super) async fn count_clients(node: Arc<Node>, clients: Arc<Clients>) {
     let mut tick = tokio::time::interval(EXPORT);
     loop {
         tick.tick().await;
-        let Closed { refused, displaced, unfinished } = clients.closed();
+        clients.set_most(node.current.load().document.max_connections);
+        let Closed { refused, displaced, unfinished, too_fast, no_room, unread } = clients.closed();
         node.metrics.crowded_refused.set(refused);
         node.metrics.crowded_idle.set(displaced);
         node.metrics.crowded_unfinished.set(unfinished);
+        node.metrics.crowded_too_fast.set(too_fast);
+        node.metrics.crowded_no_room.set(no_room);
+        node.metrics.crowded_unread.set(unread);
         if node.shares.is_due(node.steady.seconds()) {
             match clients.take_report() {
                 Some(report) => tracing::warn!("{report}"),

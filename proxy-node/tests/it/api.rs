@@ -26,6 +26,7 @@ pub fn api(proxy: &Proxy) -> Api {
     let (_, status) = tokio::sync::watch::channel(chassis::Status::default());
     Api {
         node: proxy.node.clone(),
+        clients: proxy.clients(),
         clock: chassis::Clock::system(),
         closing: chassis::StopSignal::default(),
         status,

@@ -6,6 +6,7 @@ mod connect;
 mod explain;
 mod filling;
 mod leaving;
+mod limits;
 mod listeners;
 mod memory;
 mod misbehaviour;

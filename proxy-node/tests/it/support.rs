@@ -33,6 +33,7 @@ use proxy_node::{
     record, start,
 };
 use relay::{
+    clients::Clients,
     proof::{Challenge, Key},
     worker::Workers,
 };
@@ -77,6 +78,7 @@ pub fn document(listen: SocketAddr) -> ProxyDocument {
         visible_hostname: "test-node".into(),
         trusted_downstreams: vec![],
         forwarded_for: ForwardedFor::Replace,
+        max_connections: None,
         request_header_max_size: 64 << 10,
         replies: Replies::default(),
         cache: Cache {
@@ -130,6 +132,11 @@ pub fn document(listen: SocketAddr) -> ProxyDocument {
 impl Proxy {
     pub fn start() -> Self {
         Self::with(|_| {})
+    }
+
+    /// What its clients have.
+    pub fn clients(&self) -> Arc<Clients> {
+        self.workers.as_ref().unwrap().clients()
     }
 
     pub fn with(change: impl FnOnce(&mut ProxyDocument)) -> Self {
@@ -254,7 +261,8 @@ impl Proxy {
         });
         let listeners =
             Arc::new(Listeners::new(relay_door, proxy, 2, chassis::Inherited::default()).unwrap());
-        listeners.reconcile(&[listen_at(address)]).unwrap();
+        let limits = document.listen.first().map_or_else(Limits::default, |it| it.limits);
+        listeners.reconcile(&[Listen { limits, ..listen_at(address) }]).unwrap();
         let workers = start::start_workers(&node, &listeners, 2).unwrap();
         Self { address, relay, node, workers: Some(workers), log, listeners, document, _dir: dir }
     }

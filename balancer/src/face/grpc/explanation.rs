@@ -9,7 +9,11 @@ use crate::{
     view::explain::{Explanation, Own},
 };
 
-pub(super) fn message(explanation: &Explanation, revision: &str) -> pb::ExplainPickResponse {
+pub(super) fn message(
+    explanation: &Explanation,
+    revision: &str,
+    limits: Option<String>,
+) -> pb::ExplainPickResponse {
     let Explanation { pool, order, .. } = explanation;
     let tried = order.iter().copied().chain(explanation.excluded());
     pb::ExplainPickResponse {
@@ -19,7 +23,7 @@ pub(super) fn message(explanation: &Explanation, revision: &str) -> pb::ExplainP
             .unwrap_or_default(),
         backend: pool.settings.name.clone(),
         candidates: tried.map(|index| message::server(pool, &pool.servers[index])).collect(),
-        explanation: steps(explanation, revision),
+        explanation: limits.into_iter().chain(steps(explanation, revision)).collect(),
     }
 }
 

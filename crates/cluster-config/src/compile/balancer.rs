@@ -58,8 +58,16 @@ pub fn compile(context: &mut Context) -> Option<BalancerDocument> {
     let acls = acls.into_iter().filter(|(name, _)| used(name)).collect();
     let log_targets = log::of_balancer(context, section.log_targets);
     let vrrp = vrrp::compile(context, section.vrrp);
-    let workers = section.workers;
-    Some(BalancerDocument { frontends, backends, acls, log_targets, vrrp, workers })
+    let (max_connections, workers) = (section.max_connections, section.workers);
+    Some(BalancerDocument {
+        frontends,
+        backends,
+        acls,
+        log_targets,
+        max_connections,
+        vrrp,
+        workers,
+    })
 }
 
 /// The backends that a frontend names, and where.

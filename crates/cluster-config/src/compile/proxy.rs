@@ -47,6 +47,7 @@ pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
             .collect(),
         forwarded_for: section.forwarded_for.into(),
         workers: section.workers,
+        max_connections: section.max_connections,
         request_header_max_size,
         replies: Replies {
             max_size: reply_header_max_size,

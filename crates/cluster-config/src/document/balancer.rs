@@ -43,6 +43,9 @@ pub struct BalancerDocument {
     /// Where copies of the access log go.
     #[serde(default)]
     pub log_targets: Vec<LogTarget>,
+    /// Connections of all clients at a time. None: as many as there are descriptors for.
+    #[serde(default)]
+    pub max_connections: Option<u32>,
     /// Addresses that move between balancers; names are unique.
     #[serde(default)]
     pub vrrp: Vec<Vrrp>,

@@ -16,6 +16,9 @@ use std::{net::SocketAddr, time::Duration};
 pub struct ProxyDocument {
     /// Listeners for clients; at least one.
     pub listen: Vec<Listen>,
+    /// Connections of all clients at a time. None: as many as there are descriptors for.
+    #[serde(default)]
+    pub max_connections: Option<u32>,
     /// What the node calls itself in Via and on denial pages.
     pub visible_hostname: String,
     /// Peers on `listen` whose X-Forwarded-For is believed.

@@ -44,6 +44,10 @@ pub struct Balancer {
     /// Copies of the access log. Its file, which `shoal logs` looks into, is written all the same.
     #[schemars(length(max = 8))]
     pub log_targets: Vec<super::log::LogTarget>,
+    /// Connections of all clients at a time, at all frontends together; those beyond are closed at
+    /// once, those that are open stay. Without it as many as there are descriptors for.
+    #[schemars(range(min = 1))]
+    pub max_connections: Option<u32>,
     /// Addresses that move between balancers.
     pub vrrp: Vec<Vrrp>,
     /// How many of the process's threads accept connections; without it all, which are as many as

@@ -34,6 +34,11 @@ pub struct Proxy {
     pub trusted_downstreams: Vec<Network>,
     /// What happens to an X-Forwarded-For that is not believed.
     pub forwarded_for: ForwardedFor,
+    /// Connections of all clients at a time, at all listeners together; those beyond are closed at
+    /// once, those that are open stay. Balancers are no clients. Without it as many as there are
+    /// descriptors for.
+    #[schemars(range(min = 1))]
+    pub max_connections: Option<u32>,
     /// Bytes of a request's head; a larger one is refused (431). 4KiB to 96KiB; of balancers see
     /// `frontends`.
     pub request_header_max_size: Size,
@@ -137,6 +142,7 @@ impl Default for Proxy {
             trusted_downstreams: Vec::new(),
             forwarded_for: ForwardedFor::default(),
             workers: None,
+            max_connections: None,
             request_header_max_size: usual_head(),
             reply_header_max_size: usual_head(),
             relaxed_header_parser: true,

@@ -2,13 +2,17 @@
 
 use cluster::Service;
 use cluster_config::bundle::sample;
-use cluster_config::document::{Acl, Limits, Verdict, balancer};
+use cluster_config::document::{
+    Acl, Limits, Verdict, balancer,
+    limits::{Rate, Slowest},
+};
 use cluster_config::{
     BalancerDocument, Bundle, ChecksDocument, Problem, ProxyDocument, example_bundle, lab_bundle,
     render,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 fn files(main: &str) -> BTreeMap<String, Vec<u8>> {
@@ -810,6 +814,7 @@ fn limits_of_clients_and_networks() {
         network_share: 75,
         connections_per_network: Some(9),
         unfinished_per_network: 8 << 20,
+        ..Limits::default()
     };
     assert_eq!(limits(&all), expected);
     // A head has to fit, and a network has no less than one of its clients.
@@ -817,7 +822,38 @@ fn limits_of_clients_and_networks() {
     assert_eq!((least.unfinished_per_client, least.unfinished_per_network), (64 << 10, 64 << 10));
     let more = limits(", limits: {unfinished_per_client: 20MiB}");
     assert_eq!((more.unfinished_per_client, more.unfinished_per_network), (20 << 20, 20 << 20));
+    let rate = |per_second, burst| {
+        let it = |number| NonZeroU32::new(number).unwrap();
+        Some(Rate { per_second: it(per_second), burst: it(burst) })
+    };
+    let rates = "connection_rate_per_client: {per_second: 5}, connection_rate_per_network: \
+        {per_second: 6, burst: 1}, request_rate_per_client: {per_second: 7, burst: 8}, \
+        request_rate_per_network: {per_second: 1000000}";
+    let others = "memory_per_client: 1KiB, memory_per_network: 1KiB, connections: 9, \
+        request_body_max_size: 1MiB, slowest_request: {bytes_per_second: 0}, slowest_response: \
+        {over: 200ms}";
+    let expected = Limits {
+        connection_rate_per_client: rate(5, 50),
+        connection_rate_per_network: rate(6, 1),
+        request_rate_per_client: rate(7, 8),
+        request_rate_per_network: rate(1_000_000, 10_000_000),
+        memory_per_client: 1 << 20,
+        memory_per_network: 1 << 20,
+        connections: Some(9),
+        request_body_max_size: Some(1 << 20),
+        slowest_request: Slowest { bytes_per_second: 0, over: Duration::from_secs(60) },
+        slowest_response: Slowest { bytes_per_second: 64, over: Duration::from_secs(1) },
+        ..usual
+    };
+    assert_eq!(limits(&format!(", limits: {{{rates}, {others}}}")), expected);
     for wrong in [
+        "connections: 0",
+        "request_rate_per_client: {}",
+        "request_rate_per_client: {per_second: 0}",
+        "request_rate_per_client: {per_second: 1000001}",
+        "request_rate_per_client: {per_second: 1, burst: 0}",
+        "request_rate_per_client: 5",
+        "slowest_request: {bytes: 5}",
         "network_ipv4: 33",
         "network_ipv4: 7",
         "network_ipv6: 65",

@@ -324,7 +324,8 @@ const CASES: &[(&str, &[&str])] = &[
     (
         "version: 1\nproxy:\n  visible_hostname: a: b\n",
         &["cluster.yaml:3:22: error: not YAML: a second colon in one line; put a value that \
-             holds `: ` in quotes; begin every key in a line of its own, or put `{…}` around them"],
+             holds `: ` in quotes; begin every key in a line of its own, or put `{…}` around \
+             them"],
     ),
     (
         "version: 1\nproxy:\n  visible_hostname: %x\n",
@@ -504,7 +505,7 @@ const CASES: &[(&str, &[&str])] = &[
         &[
             "cluster.yaml:3:11: error: balancer must be a map, not a list; write {key: value}, or \
              `key: value` lines under it; known here: acls, backends, frontends, log_targets, \
-             vrrp",
+             max_connections, vrrp, workers",
             "cluster.yaml:4:9: error: checks must be a list, not a map; put brackets around it, as \
              in [{…}], or begin it with `- `",
         ],

@@ -70,6 +70,16 @@ impl Transfer {
         Self { mode, done }
     }
 
+    /// Refuses a body in chunks that has more bytes than this; what a length says is known from the
+    /// head.
+    pub(crate) const fn at_most(&mut self, bytes: u64) {
+        match &mut self.mode {
+            Mode::Chunked(relay) => relay.at_most(bytes),
+            Mode::Decode(decoder) => decoder.at_most(bytes),
+            Mode::Length(_) | Mode::UntilClose | Mode::Encode(_) => {}
+        }
+    }
+
     /// The body has ended.
     pub fn is_done(&self) -> bool {
         self.done

@@ -65,6 +65,8 @@ pub struct ChunkedDecoder {
     pub(super) remaining: u64,
     extension_bytes: u32,
     trailer_bytes: u32,
+    /// So many bytes of payload may still come.
+    left: u64,
     /// The beginning of the trailer field's name, which decides whether it may pass.
     name: [u8; LONGEST_KNOWN_NAME],
 }
@@ -82,8 +84,14 @@ impl ChunkedDecoder {
             remaining: 0,
             extension_bytes: 0,
             trailer_bytes: 0,
+            left: u64::MAX,
             name: [0; LONGEST_KNOWN_NAME],
         }
+    }
+
+    /// Refuses a body of more bytes than this.
+    pub const fn at_most(&mut self, bytes: u64) {
+        self.left = bytes;
     }
 
     /// Whether the whole body was consumed.
@@ -170,7 +178,7 @@ impl ChunkedDecoder {
             | State::Quoted
             | State::QuotedPair
             | State::QuotedEnd => self.extension(byte)?,
-            State::SizeLf if byte == b'\n' => self.begin_chunk(),
+            State::SizeLf if byte == b'\n' => self.begin_chunk()?,
             State::DataCr => self.data_end(byte)?,
             State::DataLf if byte == b'\n' => State::Size,
             State::DataLf => return Err(Malformed::ChunkData),
@@ -209,7 +217,7 @@ impl ChunkedDecoder {
         match (byte, self.ends_with_bare_lf()) {
             (b'\r', false) => Ok(after_cr),
             (b'\n', true) => Ok(match after_cr {
-                State::SizeLf => self.begin_chunk(),
+                State::SizeLf => self.begin_chunk()?,
                 State::TrailerLf => State::TrailerStart,
                 _ => State::Done,
             }),
@@ -234,7 +242,7 @@ impl ChunkedDecoder {
             b'a'..=b'f' => byte - b'a' + 10,
             b'A'..=b'F' => byte - b'A' + 10,
             _ if self.digits > 0 && self.takes_other_end(byte) => {
-                return Ok(if byte == b'\n' { self.begin_chunk() } else { State::SizeLf });
+                return if byte == b'\n' { self.begin_chunk() } else { Ok(State::SizeLf) };
             }
             b'\r' | b'\n' if self.digits > 0 => return self.line_end(byte, State::SizeLf),
             b';' if self.digits > 0 && self.dialect == Dialect::Strict => {
@@ -303,9 +311,10 @@ impl ChunkedDecoder {
         }
     }
 
-    fn begin_chunk(&mut self) -> State {
+    fn begin_chunk(&mut self) -> Result<State, Malformed> {
         self.digits = 0;
-        if self.remaining == 0 { State::TrailerStart } else { State::Data }
+        self.left = self.left.checked_sub(self.remaining).ok_or(Malformed::BodyTooLarge)?;
+        Ok(if self.remaining == 0 { State::TrailerStart } else { State::Data })
     }
 
     fn trailer(&mut self, byte: u8) -> Result<State, Malformed> {

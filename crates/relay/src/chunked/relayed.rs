@@ -20,6 +20,11 @@ impl ChunkedRelay {
         Self { decoder: ChunkedDecoder::new(dialect), trailer: Vec::new() }
     }
 
+    /// See [`ChunkedDecoder::at_most`].
+    pub const fn at_most(&mut self, bytes: u64) {
+        self.decoder.at_most(bytes);
+    }
+
     /// Whether the whole body was consumed.
     pub fn is_done(&self) -> bool {
         self.decoder.is_done()

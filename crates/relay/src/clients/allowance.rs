@@ -2,8 +2,12 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
+use super::demand::Rates;
 use super::prefix::{Lengths, Prefix, Source};
+use super::rate::Rate;
+use crate::pace::Slowest;
 
 /// Connections of one client, where nobody says otherwise: what they take of memory is bounded too
 /// where descriptors abound.
@@ -18,6 +22,15 @@ pub const NETWORK_UNFINISHED: u64 = 16 * 1024 * 1024;
 /// otherwise. A company behind one /24 is hardly bound by it, and there is something left for
 /// others all the same.
 pub const NETWORK_SHARE: u8 = 90;
+/// What a connection takes while its client does not take an answer: what waits unsent in the
+/// kernel, and a read's worth here.
+const WAITING: u64 = 320 * 1024;
+/// Memory of a client, and of a network, for such connections, where nobody says otherwise.
+pub const MEMORY: u64 = 512 * 1024 * 1024;
+/// See [`MEMORY`].
+pub const NETWORK_MEMORY: u64 = 2 * 1024 * 1024 * 1024;
+/// How slow a client may be, where nobody says otherwise.
+pub const SLOWEST: Slowest = Slowest { bytes_per_second: 64, over: Duration::from_secs(60) };
 /// So many connections a client may have however little is left, at least and at most: a house or
 /// an office behind one address.
 const FLOOR: (u64, u64) = (16, 256);
@@ -44,6 +57,18 @@ pub struct Bounds {
     pub network_connections: Option<u32>,
     /// Bytes of a network's unfinished requests.
     pub network_unfinished: u64,
+    /// Memory for connections whose answers a client does not take.
+    pub memory: u64,
+    /// The same, of a network.
+    pub network_memory: u64,
+    /// New connections.
+    pub arrivals: Rates,
+    /// Connections of all clients at this listener; `None`: any number.
+    pub listener: Option<u32>,
+    /// How slow the body of a request may come.
+    pub slowest_request: Slowest,
+    /// How slow an answer may be taken.
+    pub slowest_response: Slowest,
 }
 
 impl Default for Bounds {
@@ -55,6 +80,12 @@ impl Default for Bounds {
             network_share: NETWORK_SHARE,
             network_connections: None,
             network_unfinished: NETWORK_UNFINISHED,
+            memory: MEMORY,
+            network_memory: NETWORK_MEMORY,
+            arrivals: Rates::default(),
+            listener: None,
+            slowest_request: SLOWEST,
+            slowest_response: SLOWEST,
         }
     }
 }
@@ -66,6 +97,37 @@ pub(crate) struct Most {
     pub(crate) network: u32,
 }
 
+/// A [`Slowest`] that may change.
+#[derive(Debug, Default)]
+struct Slow {
+    bytes_per_second: AtomicU32,
+    millis: AtomicU64,
+}
+
+impl Slow {
+    fn set(&self, slowest: Slowest) {
+        self.bytes_per_second.store(slowest.bytes_per_second, Relaxed);
+        self.millis.store(u64::try_from(slowest.over.as_millis()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    fn get(&self) -> Slowest {
+        Slowest {
+            bytes_per_second: self.bytes_per_second.load(Relaxed),
+            over: Duration::from_millis(self.millis.load(Relaxed)),
+        }
+    }
+}
+
+/// One more, unless there are as many as may be; 0: any number.
+pub(super) fn raise(count: &AtomicU32, most: u32) -> bool {
+    let before = count.fetch_add(1, Relaxed);
+    let fits = most == 0 || before < most;
+    if !fits {
+        count.fetch_sub(1, Relaxed);
+    }
+    fits
+}
+
 /// The [`Bounds`] of a listener, which change while it is open.
 #[derive(Debug)]
 pub struct Allowance {
@@ -75,6 +137,14 @@ pub struct Allowance {
     network_share: AtomicU8,
     network_connections: AtomicU32,
     network_unfinished: AtomicU64,
+    /// Connections that wait for a client, and for a network.
+    waiting: [AtomicU32; 2],
+    arrivals: [AtomicU64; 2],
+    /// Connections that are open at this listener, and how many may be.
+    open: AtomicU32,
+    listener: AtomicU32,
+    slowest_request: Slow,
+    slowest_response: Slow,
     apart: AtomicBool,
 }
 
@@ -87,6 +157,12 @@ impl Default for Allowance {
             network_share: AtomicU8::default(),
             network_connections: AtomicU32::default(),
             network_unfinished: AtomicU64::default(),
+            waiting: Default::default(),
+            arrivals: Default::default(),
+            open: AtomicU32::default(),
+            listener: AtomicU32::default(),
+            slowest_request: Slow::default(),
+            slowest_response: Slow::default(),
             apart: AtomicBool::default(),
         };
         allowance.set(&Bounds::default());
@@ -121,6 +197,56 @@ impl Allowance {
         self.network_connections
             .store(bounds.network_connections.unwrap_or(NETWORK_CONNECTIONS), Relaxed);
         self.network_unfinished.store(bounds.network_unfinished, Relaxed);
+        for (waiting, memory) in self.waiting.iter().zip([bounds.memory, bounds.network_memory]) {
+            waiting.store(u32::try_from(memory / WAITING).unwrap_or(u32::MAX).max(1), Relaxed);
+        }
+        let Rates { client, network } = bounds.arrivals;
+        for (arrivals, rate) in self.arrivals.iter().zip([client, network]) {
+            arrivals.store(Rate::to_bits(rate), Relaxed);
+        }
+        self.listener.store(bounds.listener.unwrap_or(0), Relaxed);
+        self.slowest_request.set(bounds.slowest_request);
+        self.slowest_response.set(bounds.slowest_response);
+    }
+
+    /// One connection more at this listener, if it has room.
+    pub(super) fn reserve(&self) -> bool {
+        raise(&self.open, self.listener.load(Relaxed))
+    }
+
+    pub(super) fn unreserve(&self) {
+        self.open.fetch_sub(1, Relaxed);
+    }
+
+    /// Connections that are open at this listener.
+    #[must_use]
+    pub fn open(&self) -> u32 {
+        self.open.load(Relaxed)
+    }
+
+    /// How fast new connections may come.
+    pub(crate) fn arrivals(&self) -> Rates {
+        let [client, network] = &self.arrivals;
+        Rates {
+            client: Rate::of_bits(client.load(Relaxed)),
+            network: Rate::of_bits(network.load(Relaxed)),
+        }
+    }
+
+    /// How many connections may wait for one client, and for one network, to read.
+    pub(crate) fn waiting(&self) -> Most {
+        let [client, network] = &self.waiting;
+        Most { client: client.load(Relaxed), network: network.load(Relaxed) }
+    }
+
+    /// How slow the body of a request may come.
+    pub(crate) fn slowest_request(&self) -> Slowest {
+        self.slowest_request.get()
+    }
+
+    /// How slow an answer may be taken.
+    pub(crate) fn slowest_response(&self) -> Slowest {
+        self.slowest_response.get()
     }
 
     /// Connections of one client and of one network while clients may open so many of `all`
@@ -213,6 +339,7 @@ mod tests {
             network_share: 50,
             network_connections: Some(5_001),
             network_unfinished: 2,
+            ..Bounds::default()
         };
         allowance.set(&bounds);
         assert_eq!(allowance.connections(5_000, 20_000), Most { client: 10, network: 5_000 });

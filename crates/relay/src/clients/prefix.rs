@@ -110,6 +110,13 @@ pub struct Source {
 }
 
 impl Source {
+    /// As whom a client at this address is counted.
+    #[must_use]
+    pub fn of(address: IpAddr, lengths: Lengths) -> Self {
+        let client = Prefix::of(address);
+        Self { client, network: client.network(lengths) }
+    }
+
     /// The client first.
     pub(crate) const fn levels(&self) -> [Prefix; 2] {
         [self.client, self.network]

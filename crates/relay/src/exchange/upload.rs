@@ -4,12 +4,14 @@ use std::task::{Context, Poll};
 
 use bytes::Buf;
 
-use super::{Error, Exchange};
+use super::{Error, Exchange, Phase};
 use crate::body::Transfer;
 use crate::chunked::Dialect;
+use crate::clock;
 use crate::fault::Fault;
 use crate::framing::BodyFraming;
 use crate::malformed::Malformed;
+use crate::pace::Pace;
 use crate::stream::Stream;
 use crate::wheel::Kind;
 
@@ -35,6 +37,8 @@ pub struct Upload {
     refused: bool,
     /// The client waits for a 100 before it sends.
     expecting: bool,
+    /// How the client keeps up, once it was waited for; none: it may be as slow as it likes.
+    pace: Option<Option<Pace>>,
 }
 
 impl Upload {
@@ -50,7 +54,16 @@ impl Upload {
             keeping: true,
             refused: false,
             expecting: expects_continue,
+            pace: None,
         }
+    }
+
+    /// The same, refused when it turns out to have more bytes than this. What a length says is
+    /// known from the head ([`BodyFraming::exceeds`]).
+    #[must_use]
+    pub fn at_most(mut self, bytes: u64) -> Self {
+        self.transfer.at_most(bytes);
+        self
     }
 
     /// Begins another attempt. False when what was sent is not kept any more: the request cannot be
@@ -199,9 +212,27 @@ impl Exchange<'_> {
     /// Reads more of the body. A client that waits for a 100 owes nothing.
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Fault>> {
         if self.upload.expecting {
-            self.client.poll_read(cx, 0)
-        } else {
-            self.client.poll_fill(cx, 0, Kind::Body, self.deadlines.body)
+            return self.client.poll_read(cx, 0);
         }
+        let read = self.client.poll_fill(cx, 0, Kind::Body, self.deadlines.body);
+        match read {
+            Poll::Pending => {
+                let slowest = || Pace::new(self.client.slowest_request());
+                if let Some(pace) = self.upload.pace.get_or_insert_with(slowest) {
+                    pace.waits(clock::steady());
+                }
+            }
+            Poll::Ready(Ok(n)) => {
+                if let Some(Some(pace)) = &mut self.upload.pace
+                    && !pace.moved(n, clock::steady())
+                    // What has been answered already goes both ways, as a tunnel does.
+                    && self.phase != Phase::ResponseRelayed
+                {
+                    return Poll::Ready(Err(Fault::Timeout(Kind::Body)));
+                }
+            }
+            Poll::Ready(Err(_)) => {}
+        }
+        read
     }
 }

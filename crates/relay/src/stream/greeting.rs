@@ -73,7 +73,7 @@ impl Stream {
         let descriptor = self.0.io.socket().map_or(0, AsRawFd::as_raw_fd);
         let (left, all) = worker.descriptors().left(descriptor);
         let connections = worker.connections();
-        if !connections.enter(&source, allowance.connections(left, all)) {
+        if !connections.enter(&source, allowance.connections(left, all), allowance) {
             return false;
         }
         self.0.place = connections.place(source, self.0.reading.timer.key(), allowance);

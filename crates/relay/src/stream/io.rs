@@ -1,6 +1,6 @@
-//! Reading and writing: once (`poll_…_once`), once within a deadline (`poll_…`), or until all of it
-//! is done. A deadline is of progress: each byte that moves ends it, and the next wait begins it
-//! anew.
+//! Reading and writing: once (`poll_…_once`), once within a deadline (`poll_…`), or until all
+//! of it is done. A deadline is of progress: each byte that moves ends it, and the next wait
+//! begins it anew.
 
 use std::future::{Future, poll_fn};
 use std::io::IoSlice;
@@ -142,7 +142,7 @@ impl Stream {
         deadline: Duration,
     ) -> Poll<Result<usize, Fault>> {
         match self.poll_send_once(cx, parts) {
-            Poll::Pending => self.0.writing.poll(cx, Kind::Write, deadline).map(Err),
+            Poll::Pending => self.poll_writing_deadline(cx, deadline).map(Err),
             ready => ready,
         }
     }
@@ -250,7 +250,7 @@ impl Stream {
         deadline: Duration,
     ) -> Poll<Result<(), Fault>> {
         match self.poll_flush_once(cx) {
-            Poll::Pending => self.0.writing.poll(cx, Kind::Write, deadline).map(Err),
+            Poll::Pending => self.poll_writing_deadline(cx, deadline).map(Err),
             ready => ready,
         }
     }

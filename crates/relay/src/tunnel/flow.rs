@@ -10,7 +10,7 @@ use super::frame::{Incoming, Outgoing};
 use super::pipe::{Pipe, Pipes};
 use crate::buffer;
 use crate::fault::Fault;
-use crate::stream::Stream;
+use crate::stream::{Stream, Taking};
 
 /// Bytes that one direction moves before the worker's other connections have their turn.
 const TURN: u64 = 1024 * 1024;
@@ -100,7 +100,13 @@ impl<'a> Flow<'a> {
     ) -> Poll<Result<(), Error>> {
         let turn_ends = self.moved + TURN;
         while !self.closed {
-            ready!(self.poll_flush(cx, from, to))?;
+            match self.poll_flush(cx, from, to) {
+                Poll::Ready(flushed) => flushed?,
+                Poll::Pending => {
+                    to.wait(Taking::AsItLikes).map_err(Error::To)?;
+                    return Poll::Pending;
+                }
+            }
             if self.has_ended(from).map_err(Error::From)? {
                 ready!(self.poll_close(cx, to, last)).map_err(Error::To)?;
                 self.closed = true;

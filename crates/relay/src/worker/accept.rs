@@ -150,7 +150,7 @@ impl Worker {
         if left == 0 && !self.connections().make_way(&source) {
             return bump(&self.meter().refused, 1);
         }
-        if self.connections().enter(&source, allowance.connections(left, all)) {
+        if self.connections().enter(&source, allowance.connections(left, all), allowance) {
             self.handle(Stream::accepted(self, tcp, source, allowance), peer, handler);
         }
     }

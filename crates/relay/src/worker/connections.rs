@@ -12,9 +12,11 @@ mod members;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use self::members::{AT_ONCE, Members};
+use self::members::{AT_ONCE, Left, Members};
 pub(crate) use self::members::{NOBODY, Place};
 use crate::clients::{Allowance, Clients, Most, Prefix, Source, UNFINISHED_IN_ALL};
+use crate::clock;
+use crate::pace::Slowest;
 use crate::wheel::{Kind, Wheel};
 
 /// What may be closed.
@@ -69,14 +71,39 @@ impl Connections {
         Self { clients, wheel, members: RefCell::default() }
     }
 
+    /// What the clients of all workers have.
+    pub(crate) fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
     /// Admits a connection of a client of which, and of whose network, there may be so many; when
     /// need be in place of an older one. False: it may not stay.
-    pub(crate) fn enter(&self, source: &Source, most: Most) -> bool {
+    pub(crate) fn enter(&self, source: &Source, most: Most, listener: &Allowance) -> bool {
+        let rates = listener.arrivals();
+        if rates.is_bound() && !self.clients.may_come(source, rates, clock::steady()) {
+            return false;
+        }
+        self.enter_beside(source, most, listener)
+    }
+
+    /// The same of what comes within a connection, and has no rate of its own.
+    pub(super) fn enter_beside(&self, source: &Source, most: Most, listener: &Allowance) -> bool {
+        if !self.clients.reserve(listener) {
+            return false;
+        }
+        let entered = self.enter_share(source, most);
+        if !entered {
+            self.clients.unreserve(listener);
+        }
+        entered
+    }
+
+    fn enter_share(&self, source: &Source, most: Most) -> bool {
         let Some(in_place) = self.enter_as(source.client, most.client) else { return false };
         // One that is closed for it was one of its network too, and is counted until it has ended.
         let most = if in_place { u32::MAX } else { most.network };
         if self.enter_as(source.network, most).is_none() {
-            self.clients.leave(source.client, 0);
+            self.clients.leave(source.client, 0, false);
             return false;
         }
         true
@@ -125,12 +152,49 @@ impl Connections {
     /// It has ended.
     pub(crate) fn leave(&self, place: Place) {
         let left = self.members.borrow_mut().remove(place);
-        if let Some((source, held)) = left {
+        if let Some(Left { source, allowance, held, waits }) = left {
             for who in source.levels() {
-                self.clients.leave(who, held);
+                self.clients.leave(who, held, waits);
             }
             self.clients.hold_in_all(held, 0);
+            self.clients.unreserve(&allowance);
         }
+    }
+
+    /// The connection waits for its client to take what is sent; `paced`: which it has to do at
+    /// some pace.
+    ///
+    /// # Errors
+    /// Too many of its client's do (`Displaced`), or it is too slow (`Write`).
+    pub(crate) fn wait(&self, place: Place, paced: bool) -> Result<(), Kind> {
+        let begun = self.members.borrow_mut().wait(place, true);
+        if let Some((source, allowance)) = begun
+            && !self.clients.wait(&source, allowance.waiting(), clock::steady())
+        {
+            self.members.borrow_mut().wait(place, false);
+            return Err(Kind::Displaced);
+        }
+        if paced && !self.members.borrow_mut().pace(place, clock::steady()) {
+            return Err(Kind::Write);
+        }
+        Ok(())
+    }
+
+    /// Its client has taken so many bytes.
+    pub(crate) fn took(&self, place: Place, n: usize) {
+        let over = {
+            let mut members = self.members.borrow_mut();
+            members.took(place, n, clock::steady);
+            members.wait(place, false)
+        };
+        if let Some((source, _)) = over {
+            self.clients.wait_is_over(&source.levels());
+        }
+    }
+
+    /// How slow the body of a request may come on a connection.
+    pub(crate) fn slowest_request(&self, place: Place) -> Slowest {
+        self.members.borrow().allowance(place).map_or(Slowest::ANY, |it| it.slowest_request())
     }
 
     /// The connection waits for the rest of something, and holds so many bytes of it. What is too

@@ -125,6 +125,11 @@ impl Worker {
         &self.0.descriptors
     }
 
+    /// What the clients of all workers have.
+    pub fn clients(&self) -> &Clients {
+        self.0.connections.clients()
+    }
+
     /// Connections of clients.
     pub(crate) fn connections(&self) -> &Connections {
         &self.0.connections
@@ -135,7 +140,8 @@ impl Worker {
     pub(crate) fn enter_beside(&self, place: Place, timer: u32) -> Option<Place> {
         let (source, allowance) = self.0.connections.whose(place)?;
         let (left, all) = self.0.descriptors.left_now();
-        let may = self.0.connections.enter(&source, allowance.connections(left, all));
+        let most = allowance.connections(left, all);
+        let may = self.0.connections.enter_beside(&source, most, &allowance);
         may.then(|| self.0.connections.place(source, timer, &allowance))
     }
 

@@ -1,6 +1,8 @@
 //! Real threads and sockets: isolation of panics, the phases of a drain, running out of
 //! descriptors.
 
+mod limits;
+
 use std::cell::Cell;
 use std::future::Future;
 use std::io::{Read, Write};
@@ -309,7 +311,7 @@ fn a_client_has_its_share_and_others_are_served() {
     assert!(has_ended(&mut connect_from(1, address)));
     assert_eq!(ask(&mut connect_from(2, address), b'd'), Some(b'd'));
     let closed = workers.clients().closed();
-    assert_eq!(closed, Closed { refused: 1, displaced: 1, unfinished: 0 });
+    assert_eq!(closed, Closed { refused: 1, displaced: 1, ..Closed::default() });
     assert!(
         workers.clients().take_report().is_some_and(|report| report.who.to_string() == "127.0.0.1")
     );
@@ -339,7 +341,10 @@ fn a_network_has_its_share_and_others_are_served() {
     // All are busy. A neighbour is another network's.
     assert!(has_ended(&mut connect_from(7, address)));
     assert_eq!(ask(&mut connect_from(8, address), b'd'), Some(b'd'));
-    assert_eq!(workers.clients().closed(), Closed { refused: 1, displaced: 1, unfinished: 0 });
+    assert_eq!(
+        workers.clients().closed(),
+        Closed { refused: 1, displaced: 1, ..Closed::default() }
+    );
     let report = workers.clients().take_report().unwrap();
     assert_eq!((report.who.to_string().as_str(), report.connections), ("127.0.0.4/30", 6));
     // What has ended is counted back, for the client that was refused as well.
@@ -372,7 +377,10 @@ fn who_has_its_share_makes_room_in_its_network_too() {
         Some(b'a'),
         "what a client has too many of costs its neighbours nothing"
     );
-    assert_eq!(workers.clients().closed(), Closed { refused: 0, displaced: 8, unfinished: 0 });
+    assert_eq!(
+        workers.clients().closed(),
+        Closed { refused: 0, displaced: 8, ..Closed::default() }
+    );
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 
 use crate::clients::{Allowance, Prefix, Source};
+use crate::pace::Pace;
 
 /// Of the connections of a client or a network, one of so many is closed at once: looking for them
 /// costs more than closing them.
@@ -32,10 +34,23 @@ struct Member {
     /// Its reading deadline in the wheel.
     timer: u32,
     held: u32,
+    /// It waits for its client to take something.
+    waits: bool,
+    /// How that one keeps up, since it was waited for.
+    pace: Option<Box<Pace>>,
+    too_slow: bool,
     /// Its client and its network among the groups.
     groups: [u32; 2],
     /// In the lists of its client and of its network.
     links: [Link; 2],
+}
+
+/// A connection that has ended.
+pub(super) struct Left {
+    pub(super) source: Source,
+    pub(super) allowance: Arc<Allowance>,
+    pub(super) held: u32,
+    pub(super) waits: bool,
 }
 
 /// What a client or a network has here.
@@ -103,7 +118,17 @@ impl Members {
             }
         }
         let allowance = Arc::clone(allowance);
-        self.slab[key as usize] = Some(Member { source, allowance, timer, held: 0, groups, links });
+        self.slab[key as usize] = Some(Member {
+            source,
+            allowance,
+            timer,
+            held: 0,
+            waits: false,
+            pace: None,
+            too_slow: false,
+            groups,
+            links,
+        });
         key
     }
 
@@ -113,9 +138,10 @@ impl Members {
         Some((member.source, Arc::clone(&member.allowance)))
     }
 
-    /// Returns whose it was, and what it held.
-    pub(super) fn remove(&mut self, key: Place) -> Option<(Source, u32)> {
-        let Member { source, held, groups, links, .. } = self.slab.get_mut(key as usize)?.take()?;
+    /// Returns what it had.
+    pub(super) fn remove(&mut self, key: Place) -> Option<Left> {
+        let Member { source, allowance, held, waits, groups, links, .. } =
+            self.slab.get_mut(key as usize)?.take()?;
         self.free.push(key);
         for (level, number) in groups.into_iter().enumerate() {
             let Link { prev, next } = links[level];
@@ -136,7 +162,40 @@ impl Members {
                 self.free_groups.push(number);
             }
         }
-        Some((source, held))
+        Some(Left { source, allowance, held, waits })
+    }
+
+    /// Notes whether it waits for its client. Whose it is and what that one may have, if that is
+    /// new.
+    pub(super) fn wait(&mut self, key: Place, waits: bool) -> Option<(Source, Arc<Allowance>)> {
+        let member = self.at(key).filter(|member| member.waits != waits)?;
+        member.waits = waits;
+        Some((member.source, Arc::clone(&member.allowance)))
+    }
+
+    /// How its client keeps up is looked at while it waits. False: it was too slow.
+    pub(super) fn pace(&mut self, key: Place, now: Duration) -> bool {
+        let Some(member) = self.at(key) else { return true };
+        if member.pace.is_none() {
+            member.pace = Pace::new(member.allowance.slowest_response()).map(Box::new);
+        }
+        if let Some(pace) = &mut member.pace {
+            pace.waits(now);
+        }
+        !member.too_slow
+    }
+
+    /// Its client has taken so many bytes.
+    pub(super) fn took(&mut self, key: Place, n: usize, now: impl FnOnce() -> Duration) {
+        let Some(member) = self.at(key) else { return };
+        if let Some(pace) = &mut member.pace {
+            member.too_slow |= !pace.moved(n, now());
+        }
+    }
+
+    /// What its client may have.
+    pub(super) fn allowance(&self, key: Place) -> Option<&Arc<Allowance>> {
+        Some(&self.slab.get(key as usize)?.as_ref()?.allowance)
     }
 
     /// It holds so much now. Returns whose it is, and what it held before.
@@ -249,8 +308,12 @@ mod tests {
             (Some((client(0), 2)), 0, 2)
         );
         assert_eq!(
-            (members.largest(), members.remove(NOBODY), members.remove(keys[3])),
-            (None, None, None)
+            (
+                members.largest(),
+                members.remove(NOBODY).is_none(),
+                members.remove(keys[3]).is_none()
+            ),
+            (None, true, true)
         );
         assert_eq!(
             (members.hold(keys[0], 10), members.hold(keys[0], 4)),
@@ -258,7 +321,7 @@ mod tests {
         );
         assert_eq!((members.held(keys[0]), members.group(network).map_or(0, |it| it.held)), (4, 4));
         assert_eq!(
-            (members.largest(), members.remove(keys[0])),
+            (members.largest(), members.remove(keys[0]).map(|it| (it.source, it.held))),
             (Some(client(0)), Some((source(0), 4)))
         );
         assert_eq!((members.largest(), members.group(network).map_or(0, |it| it.held)), (None, 0));
