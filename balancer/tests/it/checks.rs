@@ -210,7 +210,18 @@ async fn an_operator_speaks_for_an_agent() {
     let say = |line: &'static str| crate::runtime_socket::said(&cluster, line);
     // What it says from now on is not asked for, and what an operator says lasts.
     assert_eq!(say("disable agent squid_servers/s1\n").await, "\n");
+    // Between two checks of the server its agent would be asked five times.
+    let checks = |more: u64| {
+        let before = cluster.counters("s1").checks_passed;
+        let cluster = &cluster;
+        until("checks", move || async move {
+            (cluster.counters("s1").checks_passed >= before + more).then_some(())
+        })
+    };
+    checks(1).await;
     agent.say("drain\n");
+    checks(2).await;
+    assert_eq!(cluster.server("s1").map(|it| it.standing()), Some(pb::Standing::Usable));
     assert_eq!(say("set server squid_servers/s1 agent down\n").await, "\n");
     until_reason(&cluster, "s1", "its agent says down: an operator said so").await;
     assert_eq!(say("set server squid_servers/s1 agent up\n").await, "\n");
