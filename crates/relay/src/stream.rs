@@ -31,8 +31,8 @@ use self::deadline::Deadline;
 pub use self::duplex::Duplex;
 pub use self::heads::Patience;
 pub(crate) use self::transport::Io;
-use self::unsent::Bound;
 pub(crate) use self::unsent::Taking;
+use self::unsent::{Bound, Takes};
 pub use self::watch::Ahead;
 pub(crate) use self::watch::Watch;
 use crate::clients::{Allowance, Source};
@@ -80,10 +80,8 @@ struct Inner {
     unsent: Bound,
     /// Among the connections of its client.
     place: Place,
-    /// Its client does not take what is sent, and that is counted.
-    waits: bool,
-    /// Or did not at some time, and how it keeps up is looked at.
-    paced: bool,
+    /// Whether its client takes what is sent.
+    taking: Takes,
 }
 
 impl Stream {
@@ -129,8 +127,7 @@ impl Stream {
             sloppy: false,
             unsent: Bound::NotYet,
             place: NOBODY,
-            waits: false,
-            paced: false,
+            taking: Takes::All,
         }))
     }
 
@@ -157,7 +154,7 @@ impl Stream {
     pub fn exempt(&mut self) {
         if self.is_of_client() {
             self.0.worker.connections().leave(std::mem::replace(&mut self.0.place, NOBODY));
-            (self.0.waits, self.0.paced) = (false, false);
+            self.0.taking = Takes::All;
         }
     }
 

@@ -161,7 +161,6 @@ impl Clients {
     }
 
     fn note_full(&self, who: Prefix, now: Duration) {
-        self.unread.fetch_add(1, Relaxed);
         let until = now + FULL;
         {
             let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
@@ -172,6 +171,8 @@ impl Clients {
         }
         self.full_until.fetch_max(millis(until), Relaxed);
         self.noted(who, Share::Memory);
+        // Who sees the count finds the rest done.
+        self.unread.fetch_add(1, Relaxed);
     }
 
     /// How many requests were not served so far.

@@ -30,6 +30,17 @@ pub(super) enum Bound {
     Lifted,
 }
 
+/// Whether a client takes what is sent to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// It was never waited for.
+    All,
+    /// It is waited for, and that is counted.
+    Nothing,
+    /// It was, and how it keeps up is looked at.
+    Some,
+}
+
 /// How a peer has to take what is sent to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taking {
@@ -82,16 +93,15 @@ impl Stream {
         if self.is_of_client() {
             let paced = taking == Taking::AtAPace;
             self.0.worker.connections().wait(self.0.place, paced).map_err(Fault::Timeout)?;
-            self.0.waits = true;
-            self.0.paced |= paced;
+            self.0.taking = Takes::Nothing;
         }
         Ok(())
     }
 
     /// It has taken so many bytes.
     fn took(&mut self, n: usize) {
-        if self.0.waits || self.0.paced {
-            self.0.waits = false;
+        if self.0.taking != Takes::All {
+            self.0.taking = Takes::Some;
             self.0.worker.connections().took(self.0.place, n);
         }
     }
