@@ -46,7 +46,7 @@ use relay::{
 use self::{
     frames::{Offence, PREFACE},
     request::Own,
-    wire::{Verdict, Watched, Wire},
+    wire::{Outlet, Verdict, Watched, Wire},
 };
 use super::{
     Connection, LINGER,
@@ -161,16 +161,20 @@ pub async fn serve<F: Future<Output = Ended> + 'static>(
     entrance.counts().http2.connections.up();
     let watched = Watched::new();
     let client = Rc::new(RefCell::new(client));
-    let wire = Wire::new(Rc::clone(&client), Rc::clone(&watched), entrance.timeouts);
+    let outlet = Outlet::new(&client, &watched, &entrance.timeouts);
+    let wire = Wire::new(Rc::clone(&outlet), entrance.timeouts);
     let handshake = builder(&entrance).handshake::<_, Bytes>(wire);
-    let Some(connection) = shake_hands(handshake, &watched).await else {
+    let Some(connection) = shake_hands(handshake, &watched, &outlet).await else {
         return entrance.counts().refused.up();
     };
+    let address = client.borrow().local_addr().ok();
     let session = Session {
+        address,
         current: entrance.connection(&entrance.opened),
         entrance,
         client,
         watched,
+        outlet,
         requests,
         request,
         served: 0,
@@ -199,12 +203,15 @@ fn builder(entrance: &Entrance) -> server::Builder {
 async fn shake_hands(
     handshake: server::Handshake<Wire, Bytes>,
     watched: &Watched,
+    outlet: &Outlet,
 ) -> Option<server::Connection<Wire, Bytes>> {
     let mut handshake = pin!(handshake);
-    poll_fn(|cx| match handshake.as_mut().poll(cx) {
-        Poll::Ready(done) => Poll::Ready(done.ok()),
-        Poll::Pending if watched.verdict().is_some() => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = handshake.as_mut().poll(cx) {
+            return Poll::Ready(done.ok());
+        }
+        let broken = matches!(outlet.poll_drain(cx), Poll::Ready(Err(_)));
+        if broken || watched.verdict().is_some() { Poll::Ready(None) } else { Poll::Pending }
     })
     .await
 }
@@ -224,8 +231,11 @@ struct Session<F> {
     entrance: Entrance,
     client: Rc<RefCell<Stream>>,
     watched: Rc<Watched>,
+    outlet: Rc<Outlet>,
     requests: Rc<Futures<F>>,
     request: fn(Rc<Connection>, Stream) -> F,
+    /// Where it came in.
+    address: Option<SocketAddr>,
     /// For streams that come now.
     current: Rc<Connection>,
     /// Streams so far.
@@ -249,7 +259,10 @@ impl<F: Future<Output = Ended> + 'static> Session<F> {
                 if accepted.is_ready() {
                     return Poll::Ready(());
                 }
-                let Some(reason) = self.farewell(leaves, finishes) else { return Poll::Pending };
+                let Some(reason) = self.farewell(leaves, finishes) else {
+                    let broken = matches!(self.outlet.poll_drain(cx), Poll::Ready(Err(_)));
+                    return if broken { Poll::Ready(()) } else { Poll::Pending };
+                };
                 match reason {
                     Some(reason) => {
                         if reason == Reason::ENHANCE_YOUR_CALM {
@@ -263,6 +276,9 @@ impl<F: Future<Output = Ended> + 'static> Session<F> {
         })
         .await;
         drop(wire);
+        // What was said last; that it does not get there harms nobody.
+        poll_fn(|cx| self.outlet.poll_drain(cx)).await.unwrap_or_default();
+        drop(self.outlet);
         // What it still sends is read, so that it reads why the connection ends.
         if let Ok(client) = Rc::try_unwrap(self.client) {
             client.into_inner().close(LINGER.bytes, LINGER.time).await;
@@ -326,11 +342,10 @@ impl<F: Future<Output = Ended> + 'static> Session<F> {
         counts.http2.streams.up();
         let (parts, body) = request.into_parts();
         let head = {
-            let client = client.borrow();
             let own = Own {
                 name: entrance.told.as_ref().and_then(|told| told.sni.as_deref()),
-                address: client.local_addr().ok(),
-                secure: client.announces_its_end(),
+                address: self.address,
+                secure: entrance.told.is_some(),
             };
             request::translate(&parts, body.is_end_stream(), own)
         };

@@ -3,5 +3,5 @@
 mod bounds;
 mod exchanges;
 mod frames;
-mod peer;
+pub mod peer;
 mod raw;

@@ -11,7 +11,10 @@ use dataplane::trace::{
 use opentelemetry::trace::SpanKind;
 use testkit::wait::until;
 
-use crate::support::{Cluster, Mode, Node};
+use crate::{
+    http2::peer as http2,
+    support::{Cluster, Mode, Node},
+};
 
 const URL: &str = "http://origin.example/x";
 /// Only a request with this field is traced.
@@ -20,6 +23,10 @@ const POISON: (&str, &str) =
 
 /// A cluster in which the handler of a traced request panics after the first attempt.
 async fn panicking() -> Cluster {
+    panicking_with(serde_json::json!({})).await
+}
+
+async fn panicking_with(settings: serde_json::Value) -> Cluster {
     let options = Options {
         trace_ratio: "0".parse().expect("a share"),
         trace_clients: Clients::Follow,
@@ -28,7 +35,7 @@ async fn panicking() -> Cluster {
     let sink = Arc::new(|span: opentelemetry_sdk::trace::SpanData| {
         assert!(span.span_kind != SpanKind::Client, "a handler panics (expected by this test)");
     });
-    Cluster::traced(2, serde_json::json!({}), Some(Tracer::new(options, sink))).await
+    Cluster::traced(2, settings, Some(Tracer::new(options, sink))).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,4 +89,35 @@ async fn a_panicking_handler_loses_its_own_connection_and_no_other() {
     }
     let drained = cluster.running.drain(std::time::Duration::from_secs(20)).await.expect("running");
     assert_eq!(drained.aborted, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panicking_stream_is_reset_and_the_others_of_its_connection_go_on() {
+    let http2 = serde_json::json!({"frontend": {"http2": {
+        "enabled": true, "prior_knowledge": true, "max_concurrent_streams": 100
+    }}});
+    let cluster = panicking_with(http2).await;
+    let client = http2::connect(cluster.frontend).await;
+    cluster.nodes.iter().for_each(|node| node.set(Mode::SlowOrigin));
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { http2::ask(&client, http2::get(URL)).await.map(|it| it.status()) }
+    });
+    until("it has arrived", || async { (cluster.arrivals().len() == 1).then_some(()) }).await;
+    cluster.nodes.iter().for_each(|node| node.set(Mode::CutSmall));
+    for _ in 0..4 {
+        let mut victim = http2::get(URL);
+        victim.headers_mut().insert("traceparent", POISON.1.parse().expect("a value"));
+        let error = http2::ask(&client, victim).await.expect_err("it is reset");
+        assert!(error.is_reset(), "{error}");
+    }
+    until("the panics are counted", || async {
+        cluster.running.counts().filter(|counts| counts.panics == 4)
+    })
+    .await;
+    cluster.nodes.iter().for_each(Node::open_gate);
+    assert_eq!(waiting.await.expect("a task").expect("an answer"), 200);
+    cluster.nodes.iter().for_each(|node| node.set(Mode::Serve));
+    assert_eq!(http2::ask(&client, http2::get(URL)).await.expect("an answer").status(), 200);
+    assert_eq!(cluster.frontend_stats().connections, 1);
 }

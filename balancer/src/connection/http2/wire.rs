@@ -11,6 +11,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
 use bytes::Buf;
@@ -20,8 +21,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::{Frames, Offence};
 
-/// Parts of one write.
-const PARTS: usize = 7;
+/// What is written is put together up to about so many bytes, until it is flushed: frames of many
+/// streams are one record of TLS and one system call.
+const TOGETHER: usize = 16 * 1024;
+/// An idle connection keeps no more room than this.
+const KEPT: usize = 1024;
 
 /// Why the connection is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,10 +148,72 @@ enum Waiting {
     Streams,
 }
 
-/// See the module.
-pub struct Wire {
+/// What is on its way to the client. `h2` flushes after every frame that carries content; here it
+/// is put together until the loop around the connection has nothing more to do, or there is much of
+/// it, so that frames of many streams are one record of TLS and one system call.
+pub struct Outlet {
     stream: Rc<RefCell<Stream>>,
     watched: Rc<Watched>,
+    /// The client takes nothing for so long at most.
+    within: Duration,
+    out: RefCell<Vec<u8>>,
+    /// So much of it has been sent.
+    at: Cell<usize>,
+}
+
+impl Outlet {
+    /// Of a client's connection.
+    #[must_use]
+    pub fn new(
+        stream: &Rc<RefCell<Stream>>,
+        watched: &Rc<Watched>,
+        timeouts: &ClientTimeouts,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            stream: Rc::clone(stream),
+            watched: Rc::clone(watched),
+            within: timeouts.client,
+            out: RefCell::default(),
+            at: Cell::new(0),
+        })
+    }
+
+    /// Sends what there is. Ready: all of it.
+    ///
+    /// # Errors
+    /// The client has gone, or takes nothing.
+    pub fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        let mut out = self.out.borrow_mut();
+        let mut stream = self.stream.borrow_mut();
+        while self.at.get() < out.len() {
+            let rest = &out[self.at.get()..];
+            let sent = ready!(stream.poll_send(cx, &[rest], self.within))?;
+            self.watched.frames.borrow_mut().sent(sent);
+            self.at.set(self.at.get() + sent);
+        }
+        out.clear();
+        self.at.set(0);
+        if self.watched.active() == 0 && out.capacity() > KEPT {
+            *out = Vec::new();
+        }
+        stream.poll_flush(cx, self.within)
+    }
+
+    /// Takes bytes, while there are not too many already.
+    fn poll_put(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<Result<usize, Fault>> {
+        if self.out.borrow().len() >= TOGETHER {
+            ready!(self.poll_drain(cx))?;
+        }
+        let mut out = self.out.borrow_mut();
+        let before = out.len();
+        slices.iter().for_each(|slice| out.extend_from_slice(slice));
+        Poll::Ready(Ok(out.len() - before))
+    }
+}
+
+/// See the module.
+pub struct Wire {
+    outlet: Rc<Outlet>,
     timeouts: ClientTimeouts,
     waiting: Waiting,
 }
@@ -155,22 +221,21 @@ pub struct Wire {
 impl Wire {
     /// Over a client's connection.
     #[must_use]
-    pub fn new(
-        stream: Rc<RefCell<Stream>>,
-        watched: Rc<Watched>,
-        timeouts: ClientTimeouts,
-    ) -> Self {
-        Self { stream, watched, timeouts, waiting: Waiting::Streams }
+    pub const fn new(outlet: Rc<Outlet>, timeouts: ClientTimeouts) -> Self {
+        Self { outlet, timeouts, waiting: Waiting::Streams }
     }
 
     /// Waits for more bytes; true: there are some, or the client has sent its last one.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        let waiting = match (self.watched.frames.borrow().is_in_head(), self.watched.active()) {
+        let waiting = match (
+            self.outlet.watched.frames.borrow().is_in_head(),
+            self.outlet.watched.active(),
+        ) {
             (true, _) => Waiting::Head,
             (false, 0) => Waiting::Idle,
             (false, _) => Waiting::Streams,
         };
-        let mut stream = self.stream.borrow_mut();
+        let mut stream = self.outlet.stream.borrow_mut();
         if waiting != self.waiting {
             stream.expect_nothing();
             self.waiting = waiting;
@@ -186,12 +251,8 @@ impl Wire {
             Err(Fault::Timeout(_)) => Verdict::Late,
             Err(fault) => return Poll::Ready(Err(fault)),
         };
-        self.watched.verdict.set(Some(verdict));
+        self.outlet.watched.verdict.set(Some(verdict));
         Poll::Pending
-    }
-
-    fn credit(&self, sent: usize) {
-        self.watched.frames.borrow_mut().sent(sent);
     }
 }
 
@@ -201,18 +262,18 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.watched.verdict().is_some() {
+        if self.outlet.watched.verdict().is_some() {
             return Poll::Pending;
         }
-        if self.stream.borrow_mut().input().is_empty() {
+        if self.outlet.stream.borrow_mut().input().is_empty() {
             ready!(self.poll_more(cx)).map_err(error)?;
         }
-        let mut stream = self.stream.borrow_mut();
+        let mut stream = self.outlet.stream.borrow_mut();
         let input = stream.input();
         let n = input.len().min(buf.remaining());
-        let within = self.watched.frames.borrow_mut().received(&input[..n], clock::steady());
+        let within = self.outlet.watched.frames.borrow_mut().received(&input[..n], clock::steady());
         if within.is_err() {
-            self.watched.judge(within);
+            self.outlet.watched.judge(within);
             return Poll::Pending;
         }
         buf.put_slice(&input[..n]);
@@ -227,10 +288,7 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let within = self.timeouts.client;
-        let sent = ready!(self.stream.borrow_mut().poll_send(cx, &[bytes], within));
-        self.credit(*sent.as_ref().unwrap_or(&0));
-        Poll::Ready(sent.map_err(error))
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -238,27 +296,21 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut parts: [&[u8]; PARTS] = [&[]; PARTS];
-        for (part, slice) in parts.iter_mut().zip(slices) {
-            *part = slice;
-        }
-        let within = self.timeouts.client;
-        let sent = ready!(self.stream.borrow_mut().poll_send(cx, &parts, within));
-        self.credit(*sent.as_ref().unwrap_or(&0));
-        Poll::Ready(sent.map_err(error))
+        self.outlet.poll_put(cx, slices).map_err(error)
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let within = self.timeouts.client;
-        self.stream.borrow_mut().poll_flush(cx, within).map_err(error)
+    /// The loop around the connection does it.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.borrow_mut().poll_finish(cx).map_err(error)
+        ready!(self.outlet.poll_drain(cx)).map_err(error)?;
+        self.outlet.stream.borrow_mut().poll_finish(cx).map_err(error)
     }
 }
 

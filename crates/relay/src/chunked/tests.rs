@@ -27,6 +27,30 @@ fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Decoded {
 }
 
 #[test]
+fn who_wants_the_trailers_gets_them_however_they_are_cut() {
+    let section = "X-Sum: 1\r\nGrpc-Status:0\r\n\r\n";
+    for (body, trailers) in [
+        ("5\r\nhello\r\n0\r\n\r\n".to_owned(), "\r\n"),
+        (format!("5;a=b\r\nhello\r\n0\r\n{section}"), section),
+    ] {
+        for pieces in [vec![body.as_bytes()], body.as_bytes().chunks(1).collect()] {
+            let (mut decoder, mut payload) = (ChunkedDecoder::new(Dialect::Strict), Vec::new());
+            let mut told = Vec::new();
+            for bytes in pieces {
+                let mut at = 0;
+                while at < bytes.len() {
+                    let piece = decoder.next_with_trailers(&bytes[at..], &mut told).expect("good");
+                    payload.extend_from_slice(&bytes[at..][piece.payload]);
+                    at += piece.consumed;
+                }
+            }
+            assert!(decoder.is_done() && payload == b"hello");
+            assert_eq!(String::from_utf8_lossy(&told), trailers);
+        }
+    }
+}
+
+#[test]
 fn accepted() {
     let long = format!("{}1\r\nx\r\n0\r\n\r\n", "0".repeat(15));
     let cases: &[(&[u8], &[u8])] = &[

@@ -1,5 +1,6 @@
 //! Heads, idling and ends over everything that can carry a connection.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,6 +23,7 @@ over_every_medium! {
     a_connection_that_is_left_or_not_used_is_not_an_error
     a_head_has_one_deadline_however_it_drips
     a_head_in_pieces_has_taken_time
+    chatter_does_not_put_a_deadline_off
     an_incomplete_head_and_its_end_are_told_apart_from_an_idle_close
     an_idle_connection_holds_no_buffer
     a_response_has_a_deadline_for_its_first_byte_and_one_for_the_rest
@@ -56,6 +58,36 @@ fn a_connection_that_is_left_or_not_used_is_not_an_error(medium: Medium) {
         theirs.reset();
         assert_eq!(read(&mut ours, LONG, LONG).await, Ok(None));
     });
+}
+
+fn chatter_does_not_put_a_deadline_off(medium: Medium) {
+    with_pair(medium, |mut ours, mut theirs| async move {
+        let chatting = async {
+            while theirs.write_all(b"x").await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let reading = async {
+            loop {
+                ours.input().clear();
+                match poll_fn(|cx| ours.poll_fill_by(cx, Kind::Idle, SHORT)).await {
+                    Ok(read) => assert_ne!(read, 0),
+                    Err(fault) => return fault,
+                }
+            }
+        };
+        let fault = tokio::select! { fault = reading => fault, () = chatting => panic!("closed") };
+        assert_eq!(fault, Fault::Timeout(Kind::Idle));
+        // And where nothing is expected any more, none runs.
+        ours.expect_nothing();
+        let mut after = Box::pin(poll_fn(|cx| ours.poll_fill_by(cx, Kind::Idle, LONG)));
+        assert!(matches!(futures_poll(&mut after).await, None | Some(Ok(_))));
+    });
+}
+
+/// What a future says now.
+async fn futures_poll<T>(future: impl Future<Output = T> + Unpin) -> Option<T> {
+    tokio::select! { biased; out = future => Some(out), () = std::future::ready(()) => None }
 }
 
 fn a_head_has_one_deadline_however_it_drips(medium: Medium) {
