@@ -14,6 +14,7 @@ mod doctor;
 mod documented;
 mod exhaustion;
 mod haproxy_logs;
+mod http2;
 mod kubernetes;
 mod lab;
 mod logs_and_audit;
