@@ -23,6 +23,7 @@ mod node_faults;
 mod operations;
 mod origins;
 mod packaging;
+mod reference;
 mod reliability;
 mod rolling;
 mod runtime_socket;

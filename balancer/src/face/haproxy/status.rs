@@ -119,14 +119,15 @@ impl Check {
     /// None where nobody looks.
     #[must_use]
     pub fn of(listed: &Listed, settings: &Backend) -> Option<Self> {
-        let node = listed.server.protocol.is_relay();
         if !settings.check.enabled {
             return None;
         }
+        // What is asked of it is a request, and not only that it takes a connection.
+        let asked = listed.server.protocol.is_relay() || settings.check.http.is_some();
         let found = listed.judgement.reasons.iter().find_map(|reason| match reason {
-            Reason::Failed(fault) => Some((code(fault, node), fault.to_string(), Some(false))),
+            Reason::Failed(fault) => Some((code(fault, asked), fault.to_string(), Some(false))),
             Reason::Answers => {
-                Some((if node { "L7OK" } else { "L4OK" }, String::new(), Some(true)))
+                Some((if asked { "L7OK" } else { "L4OK" }, String::new(), Some(true)))
             }
             _ => None,
         });
@@ -142,7 +143,7 @@ impl Check {
     }
 }
 
-const fn code(fault: &Fault, node: bool) -> &'static str {
+const fn code(fault: &Fault, asked: bool) -> &'static str {
     match fault {
         Fault::Refused => "L4CON",
         Fault::ConnectTimeout => "L4TOUT",
@@ -153,7 +154,7 @@ const fn code(fault: &Fault, node: bool) -> &'static str {
         Fault::OwnError(_) | Fault::Gateway(_) => "L7STS",
         Fault::Malformed => "L7RSP",
         Fault::Late | Fault::Silent => "L7TOUT",
-        Fault::Check(_) if node => "L7RSP",
+        Fault::Check(_) if asked => "L7RSP",
         Fault::Check(_) => "L4CON",
     }
 }
