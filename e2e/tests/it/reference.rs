@@ -216,7 +216,7 @@ async fn nginx_in_front_of_three_squids() {
     std::fs::write(
         &file,
         format!(
-            "daemon off; worker_processes 1; pid {at}/nginx.pid; error_log {at}/error.log;\nevents \
+            "daemon off; master_process off; pid {at}/nginx.pid; error_log {at}/error.log;\nevents \
              {{}}\nhttp {{ access_log off; client_body_temp_path {at}/b; proxy_temp_path {at}/p; \
              fastcgi_temp_path {at}/f; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n{text}\n}}\n"
         ),
