@@ -79,56 +79,60 @@ impl Connection {
 
 /// Serves a connection to its end. `request` is [`http::request`]; what it makes is kept in
 /// `requests`.
-pub async fn serve<F: Future<Output = Ended> + 'static>(
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async function has what it takes by value in its future twice; an idle \
+              connection is little more than this future"
+)]
+pub fn serve<F: Future<Output = Ended> + 'static>(
     local: Local,
     listener: Arc<Listener>,
-    client: Stream,
-    peer: SocketAddr,
+    mut client: Stream,
+    mut peer: SocketAddr,
     requests: Rc<Futures<F>>,
     request: fn(Rc<Connection>, Stream) -> F,
-) {
-    let opened = Arc::clone(&listener.served());
-    let counts = opened.counts.of(local.worker().index());
-    counts.connections.up();
-    let _active = Raised::new(&counts.active_connections);
-    let entry = Entry::of(&local, &listener, peer);
-    let (mode, http2) = (entry.mode, entry.http2);
-    let (mut client, peer) = if entry.is_open() {
-        (client, peer)
-    } else {
+) -> impl Future<Output = ()> {
+    async move {
+        let opened = Arc::clone(&listener.served());
+        let counts = opened.counts.of(local.worker().index());
+        counts.connections.up();
+        let _active = Raised::new(&counts.active_connections);
+        let (mode, http2, entry) = Entry::of(&local, &listener, peer).parts();
         // On the heap, as everything that few connections need.
-        match Box::pin(entry.pass(&listener, client, peer)).await {
-            Ok(passed) => passed,
-            Err(refused) => {
-                counts.refused.up();
-                return refused.record(&local, &opened);
+        if let Some(entry) = entry {
+            match Box::pin(entry.pass(&listener, client, peer)).await {
+                Ok(passed) => (client, peer) = passed,
+                Err(refused) => {
+                    counts.refused.up();
+                    return refused.record(&local, &opened);
+                }
             }
         }
-    };
-    let told = Told::of(&client);
-    if mode == Mode::Tcp {
-        return Box::pin(tcp::serve(Connection::new(&local, &opened, peer, told), client)).await;
-    }
-    // On the heap as well.
-    if http2 && Box::pin(http2::is_spoken(&local, &opened, &mut client)).await {
-        let entrance = http2::Entrance::new(&local, &listener, &opened, (peer, told));
-        return Box::pin(http2::serve(entrance, client, requests, request)).await;
-    }
-    let connection = RefCell::new(Connection::new(&local, &opened, peer, told));
-    let idle = || (Kind::Idle, http::idle(&local, &connection.borrow().frontend));
-    let request = |client| {
-        let mut connection = connection.borrow_mut();
-        // What is served here may have changed while the connection idled.
-        if !Arc::ptr_eq(&listener.served(), &connection.frontend) {
-            let told = connection.told.clone();
-            *connection = Connection::new(&local, &listener.served(), peer, told);
+        let told = Told::of(&client);
+        if mode == Mode::Tcp {
+            return Box::pin(tcp::serve(Connection::new(&local, &opened, peer, told), client))
+                .await;
         }
-        request(Rc::clone(&connection), client)
-    };
-    let served = connection::serve(client, &requests, LINGER, idle, request).await;
-    if let Some((client, open)) = served {
-        let frontend = Arc::clone(&connection.borrow().frontend);
-        Box::pin(tunnel::run(&local, &frontend, client, peer, open)).await;
+        if http2 && Box::pin(http2::is_spoken(&local, &opened, &mut client)).await {
+            let entrance = http2::Entrance::new(&local, &listener, &opened, (peer, told));
+            return Box::pin(http2::serve(entrance, client, requests, request)).await;
+        }
+        let connection = RefCell::new(Connection::new(&local, &opened, peer, told));
+        let idle = || (Kind::Idle, http::idle(&local, &connection.borrow().frontend));
+        let request = |client| {
+            let mut connection = connection.borrow_mut();
+            // What is served here may have changed while the connection idled.
+            if !Arc::ptr_eq(&listener.served(), &connection.frontend) {
+                let told = connection.told.clone();
+                *connection = Connection::new(&local, &listener.served(), peer, told);
+            }
+            request(Rc::clone(&connection), client)
+        };
+        let served = connection::serve(client, &requests, &LINGER, &idle, &request).await;
+        if let Some((client, open)) = served {
+            let frontend = Arc::clone(&connection.borrow().frontend);
+            Box::pin(tunnel::run(&local, &frontend, client, peer, open)).await;
+        }
     }
 }
 
@@ -166,8 +170,10 @@ impl Entry {
         }
     }
 
-    fn is_open(&self) -> bool {
-        !self.proxied && self.acceptor.is_none()
+    /// What is spoken, whether that may be HTTP/2, and what comes before; none: nothing does.
+    fn parts(self) -> (Mode, bool, Option<Box<Self>>) {
+        let open = !self.proxied && self.acceptor.is_none();
+        (self.mode, self.http2, (!open).then(|| Box::new(self)))
     }
 
     /// The connection behind it, and whose it is. An error: it began otherwise, or not in time, or

@@ -43,34 +43,42 @@ const POOLED_IDLE: Duration = Duration::from_secs(3600);
 type Ended = (Stream, ConnectionEnd<Box<tunnel::Open>>);
 
 /// Serves a connection to its end. `request` is [`request`]; what it makes is kept in `requests`.
-pub async fn serve<F: Future<Output = Ended>>(
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async function has what it takes by value in its future twice; an idle \
+              connection is little more than this future"
+)]
+pub fn serve<F: Future<Output = Ended>>(
     local: Rc<Local>,
     mut stream: Stream,
     peer: SocketAddr,
     protocol: Protocol,
     requests: Rc<Futures<F>>,
     request: fn(Rc<Local>, Stream, Sender, IpAddr, Protocol) -> F,
-) {
-    local.node.metrics.active_connections.add(1);
-    let _open = Open(local.clone());
-    if protocol == Protocol::Relay {
-        // A balancer that closes has left: it never only says that its request was all.
-        stream.set_whole();
-    }
-    // Boxed, as everything that does not last: thousands of idle connections should cost little.
-    let Some((sender, source)) = Box::pin(enter(&local, &mut stream, peer, protocol)).await else {
-        return;
-    };
-    let idle = || match sender {
-        Sender::BalancerPooled => (Kind::Pooled, POOLED_IDLE),
-        _ => (Kind::Idle, local.node.current.load().document.timeouts.client_idle),
-    };
-    let request = |stream| request(local.clone(), stream, sender, source, protocol);
-    loop {
-        let served = connection::serve(stream, &requests, LINGER, &idle, &request).await;
-        let Some((client, open)) = served else { return };
-        let Some(outlives) = Box::pin(tunnel::run(&local, client, open)).await else { return };
-        stream = outlives;
+) -> impl Future<Output = ()> {
+    async move {
+        local.node.metrics.active_connections.add(1);
+        let _open = Open(local.clone());
+        if protocol == Protocol::Relay {
+            // A balancer that closes has left: it never only says that its request was all.
+            stream.set_whole();
+        }
+        // Boxed, as everything that does not last: thousands of idle connections should cost
+        // little.
+        let entered = Box::pin(enter(&local, &mut stream, peer, protocol)).await;
+        let Some((sender, source)) = entered else { return };
+        let idle = || match sender {
+            Sender::BalancerPooled => (Kind::Pooled, POOLED_IDLE),
+            _ => (Kind::Idle, local.node.current.load().document.timeouts.client_idle),
+        };
+        let request = |stream| request(local.clone(), stream, sender, source, protocol);
+        loop {
+            let served = connection::serve(stream, &requests, &LINGER, &idle, &request).await;
+            let Some((client, open)) = served else { return };
+            let outlives = Box::pin(tunnel::run(&local, client, open)).await;
+            let Some(outlives) = outlives else { return };
+            stream = outlives;
+        }
     }
 }
 

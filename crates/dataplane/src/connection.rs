@@ -12,36 +12,43 @@ use crate::scratch::Futures;
 /// `idle` says for how long nothing may come now, and as what that counts; `request` reads and
 /// serves one request, whose first byte is there. What it makes is kept in `futures` while it runs
 /// and is gone when the connection idles, so that an idle one is small.
-pub async fn serve<F, T>(
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async function has what it takes by value in its future twice; this is most of \
+              the future of an idle connection"
+)]
+pub fn serve<F, T>(
     mut client: Stream,
     futures: &Futures<F>,
-    linger: Linger,
-    idle: impl Fn() -> (Kind, Duration),
-    request: impl Fn(Stream) -> F,
-) -> Option<(Stream, T)>
+    linger: &Linger,
+    idle: &impl Fn() -> (Kind, Duration),
+    request: &impl Fn(Stream) -> F,
+) -> impl Future<Output = Option<(Stream, T)>>
 where
     F: Future<Output = (Stream, ConnectionEnd<T>)>,
 {
-    loop {
-        if client.input().is_empty() {
-            let (kind, idle) = idle();
-            // Whatever ends it: nothing was asked, nothing is owed. Clients leave idle connections
-            // in every way there is.
-            if !matches!(client.fill(kind, idle).await, Ok(1..)) {
-                return None;
+    async move {
+        loop {
+            if client.input().is_empty() {
+                let (kind, idle) = idle();
+                // Whatever ends it: nothing was asked, nothing is owed. Clients leave idle
+                // connections in every way there is.
+                if !matches!(client.fill(kind, idle).await, Ok(1..)) {
+                    return None;
+                }
             }
-        }
-        let mut under_way = futures.put(request(client));
-        let end;
-        (client, end) = under_way.as_mut().await;
-        futures.give(under_way);
-        match end {
-            ConnectionEnd::Stays => {}
-            ConnectionEnd::Over => return None,
-            ConnectionEnd::Tunnel(open) => return Some((client, open)),
-            end => {
-                Box::pin(end.close(client, linger)).await;
-                return None;
+            let mut under_way = futures.put(request(client));
+            let end;
+            (client, end) = under_way.as_mut().await;
+            futures.give(under_way);
+            match end {
+                ConnectionEnd::Stays => {}
+                ConnectionEnd::Over => return None,
+                ConnectionEnd::Tunnel(open) => return Some((client, open)),
+                end => {
+                    Box::pin(end.close(client, *linger)).await;
+                    return None;
+                }
             }
         }
     }
