@@ -56,6 +56,8 @@ pub struct ChunkedDecoder {
     dialect: Dialect,
     /// A line ended in another way than the others.
     sloppy: bool,
+    /// The payload of the chunk ends with a CR.
+    ends_in_cr: bool,
     /// The trailer field that is being read stays behind.
     pub(super) dropping: bool,
     /// Digits of the size read so far.
@@ -78,6 +80,7 @@ impl ChunkedDecoder {
             state: State::Size,
             dialect,
             sloppy: false,
+            ends_in_cr: false,
             dropping: false,
             digits: 0,
             name_len: 0,
@@ -142,6 +145,9 @@ impl ChunkedDecoder {
         }
         let payload =
             if self.state == State::Data { at..at + self.take(bytes.len() - at) } else { at..at };
+        if !payload.is_empty() {
+            self.ends_in_cr = bytes[payload.end - 1] == b'\r';
+        }
         Ok(Piece { consumed: payload.end, payload, done: self.is_done() })
     }
 
@@ -229,6 +235,8 @@ impl ChunkedDecoder {
     fn data_end(&mut self, byte: u8) -> Result<State, Malformed> {
         let usual = if self.ends_with_bare_lf() { b'\n' } else { b'\r' };
         match byte {
+            // Whose line ends with CRLF has counted the CR to the payload: its sizes are wrong.
+            b'\n' if byte != usual && self.ends_in_cr => Err(Malformed::ChunkData),
             b'\r' | b'\n' if byte == usual || self.takes_other_end(byte) => {
                 Ok(if byte == b'\n' { State::Size } else { State::DataLf })
             }

@@ -252,6 +252,7 @@ fn refused_of_responses() {
         (Dialect::BareLf, "5\nhello\r0", M::ChunkData),
         (Dialect::BareLf, "0\nX: a\r\n", M::BareCr),
         (Dialect::BareLf, "0\n\rX", M::BareCr),
+        (Dialect::Relaxed, "5\r\nhell\r\n0\r\n\r\n", M::ChunkData),
     ] {
         assert_eq!(decode_as(dialect, [bytes.as_bytes()]), Err(reason), "{dialect:?} {bytes:?}");
         assert_eq!(
