@@ -17,13 +17,13 @@ use dataplane::{
     connection::{self, Linger},
     scratch::Futures,
 };
-use relay::{fault::Fault, listen::is_of_this_host, stream::Stream, wheel::Kind};
+use relay::{fault::Fault, head::Version, listen::is_of_this_host, stream::Stream, wheel::Kind};
 
 use self::http::Ended;
 use crate::{
     listen::{Frontend, Listener},
     local::Local,
-    record::{self, Details, Record},
+    record::{self, Details, Protocol, Record},
     stats::Raised,
     tls::{Acceptor, told::Told},
     tunnel,
@@ -183,8 +183,8 @@ impl Entry {
         listener: &Listener,
         mut client: Stream,
         mut peer: SocketAddr,
-    ) -> Result<(Stream, SocketAddr), Refused> {
-        let refused = |peer, error| Refused { peer, error };
+    ) -> Result<(Stream, SocketAddr), Refused<'static>> {
+        let refused = |peer, error| Refused { peer, error, http2: None };
         if self.proxied {
             // Its connections are many clients', each of which is counted as soon as it is known.
             client.exempt();
@@ -210,25 +210,28 @@ impl Entry {
     }
 }
 
-/// A connection that began otherwise than it has to.
-struct Refused {
+/// What a client is refused before there is a request: its connection, or a stream of it.
+struct Refused<'a> {
     peer: SocketAddr,
     /// None: there is nothing to be said of it.
     error: Option<record::Error>,
+    /// Method and target, as far as they can be seen, where HTTP/2 is spoken.
+    http2: Option<(&'a str, &'a str)>,
 }
 
-impl Refused {
+impl Refused<'_> {
     /// Writes it down, as far as there have not been too many: who is refused costs nothing and may
     /// come as often as it likes.
     fn record(&self, local: &Local, frontend: &Frontend) {
         let Some(error) = self.error.filter(|_| local.may_record_refusal()) else { return };
         let name = Text::of(self.peer.ip().to_canonical());
+        let (method, target) = self.http2.unwrap_or_default();
         let record = Record {
             id: local.ids().next(relay::clock::wall()),
             client: name.as_str(),
             frontend: &frontend.name,
-            method: "",
-            target: "",
+            method,
+            target,
             status: 0,
             bytes: 0,
             took: Duration::ZERO,
@@ -238,6 +241,7 @@ impl Refused {
             details: Details {
                 port: self.peer.port(),
                 frontend: Some(frontend),
+                protocol: Protocol::of(Version::default(), self.http2.is_some()),
                 ..Details::default()
             },
         };

@@ -150,6 +150,8 @@ pub enum Error {
     ProxyHeader,
     /// The TLS handshake has failed.
     Handshake,
+    /// The client sent many frames of HTTP/2 that ask for nothing.
+    Flood,
     /// The client sent or took nothing for too long.
     ClientTimeout,
     /// The client went away, or sent something malformed.
@@ -176,6 +178,7 @@ impl Error {
             Self::Answered(error) => error.as_str(),
             Self::ProxyHeader => "proxy_header_error",
             Self::Handshake => "tls_handshake_error",
+            Self::Flood => "http2_flood",
             Self::ClientTimeout => "client_timeout",
             Self::ClientAborted => "client_aborted",
             Self::ResponseCut => "response_cut",

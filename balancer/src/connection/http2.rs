@@ -38,6 +38,7 @@ use h2::{
 use http::Request;
 use relay::{
     method::Method,
+    proxy_status::ErrorType,
     stream::{Duplex, Stream},
     wheel::Kind,
     worker::Phase,
@@ -49,12 +50,13 @@ use self::{
     wire::{Outlet, Verdict, Watched, Wire},
 };
 use super::{
-    Connection, LINGER,
+    Connection, LINGER, Refused,
     http::{self as http1, Ended},
 };
 use crate::{
     listen::{Frontend, Listener},
     local::Local,
+    record,
     stats::FrontendCounts,
     tls::{self, told::Told},
 };
@@ -72,6 +74,9 @@ const FIELDS: u32 = 32 * 1024;
 const ERRORS: usize = 200;
 /// Streams that were reset before anybody looked at them.
 const UNSEEN: usize = 100;
+
+/// Of what is no request, or no HTTP/2.
+const MALFORMED: record::Error = record::Error::Answered(ErrorType::HttpRequestError);
 
 /// Whether clients of a frontend may speak it.
 #[must_use]
@@ -266,7 +271,9 @@ impl<F: Future<Output = Ended> + 'static> Session<F> {
                 match reason {
                     Some(reason) => {
                         if reason == Reason::ENHANCE_YOUR_CALM {
-                            self.entrance.counts().http2.floods.up();
+                            self.flooded();
+                        } else if reason != Reason::NO_ERROR {
+                            self.refuse(MALFORMED, ("", ""));
                         }
                         wire.abrupt_shutdown(reason);
                     }
@@ -300,7 +307,14 @@ impl<F: Future<Output = Ended> + 'static> Session<F> {
                         && !error.is_remote()
                         && self.goodbye != Goodbye::Last =>
                 {
-                    self.entrance.counts().http2.floods.up();
+                    self.flooded();
+                    return Poll::Ready(());
+                }
+                // Frames that `h2` cannot read, or that must not come.
+                Some(Err(error)) if error.is_go_away() && !error.is_remote() => {
+                    if error.reason() != Some(Reason::NO_ERROR) && self.goodbye != Goodbye::Last {
+                        self.refuse(MALFORMED, ("", ""));
+                    }
                     return Poll::Ready(());
                 }
                 // Whatever ends it: streams hear of it themselves, and have their records.
@@ -352,7 +366,9 @@ impl<F: Future<Output = Ended> + 'static> Session<F> {
         let Ok(head) = head else {
             counts.refused.up();
             watched.offended();
-            return respond.send_reset(Reason::PROTOCOL_ERROR);
+            respond.send_reset(Reason::PROTOCOL_ERROR);
+            let target = parts.uri.to_string();
+            return self.refuse(MALFORMED, (parts.method.as_str(), &target));
         };
         // A stream that was reset ends a little later here than for the client.
         let room = watched.active() < entrance.settings.max_concurrent_streams.saturating_mul(2);
@@ -373,6 +389,18 @@ impl<F: Future<Output = Ended> + 'static> Session<F> {
         };
         let task = stream::run(parts, Rc::clone(&self.requests), self.request);
         self.entrance.local.worker().spawn(task);
+    }
+
+    /// The client sends much that asks for nothing.
+    fn flooded(&self) {
+        self.entrance.counts().http2.floods.up();
+        self.refuse(record::Error::Flood, ("", ""));
+    }
+
+    /// Writes down what is no request, as far as there have not been too many.
+    fn refuse(&self, error: record::Error, line: (&str, &str)) {
+        let refused = Refused { peer: self.entrance.peer, error: Some(error), http2: Some(line) };
+        refused.record(&self.entrance.local, &self.current.frontend);
     }
 
     /// What is served here may have changed since the stream before.

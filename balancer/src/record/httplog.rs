@@ -104,7 +104,12 @@ pub(super) fn server<'a>(record: &Record<'a>) -> &'a str {
 pub(super) fn is_bad(record: &Record<'_>) -> bool {
     let unreadable = matches!(
         record.error,
-        Some(Error::Answered(ErrorType::HttpRequestError) | Error::ProxyHeader | Error::Handshake)
+        Some(
+            Error::Answered(ErrorType::HttpRequestError)
+                | Error::ProxyHeader
+                | Error::Handshake
+                | Error::Flood
+        )
     );
     unreadable && record.details.backend.is_empty()
 }
@@ -208,7 +213,7 @@ pub(super) fn number(out: &mut Vec<u8>, before: &[u8], value: u64) {
 pub(super) fn state(record: &Record<'_>) -> [u8; 2] {
     let Some(error) = record.error else { return *b"--" };
     match error {
-        Error::ProxyHeader | Error::Handshake => *b"PR",
+        Error::ProxyHeader | Error::Handshake | Error::Flood => *b"PR",
         Error::ClientTimeout => *b"cD",
         Error::ClientAborted if record.status == 0 && record.details.timers.connect.is_none() => {
             *b"CC"

@@ -24,6 +24,7 @@ use relay::{
     proof::{self, Confirmation, Key},
     proxy_protocol::{self, Header},
 };
+use serde_json::Value;
 use testkit::{
     client::{Answer, Connection},
     message::{Head, Reader},
@@ -642,4 +643,16 @@ pub fn status(node: &Node) -> InstanceStatus {
 /// The node that answered.
 pub fn by(answer: &Answer) -> String {
     answer.head.field("x-node").unwrap_or_default().to_owned()
+}
+
+/// The access records of a balancer, once there are as many.
+pub async fn records(cluster: &Cluster, count: usize) -> Vec<Value> {
+    let path = cluster.directory.path().join("access.log");
+    until(format!("{count} access records"), || async {
+        let lines = std::fs::read_to_string(&path).unwrap_or_default();
+        let lines: Vec<Value> =
+            lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        (lines.len() >= count).then_some(lines)
+    })
+    .await
 }

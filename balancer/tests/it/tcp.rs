@@ -13,7 +13,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::support::{Cluster, NO_FILES, document};
+use crate::support::{Cluster, NO_FILES, document, records};
 
 /// A server that says its name, and then what it hears.
 async fn echo(name: &'static str) -> SocketAddr {
@@ -95,18 +95,6 @@ async fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     // Cut, the rest is not there.
     drop(stream.read_to_end(&mut answer).await);
     answer
-}
-
-/// The access records that say this, once there are as many.
-async fn records(cluster: &Cluster, count: usize) -> Vec<Value> {
-    let path = cluster.directory.path().join("access.log");
-    until(format!("{count} access records"), || async {
-        let lines = std::fs::read_to_string(&path).unwrap_or_default();
-        let lines: Vec<Value> =
-            lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        (lines.len() >= count).then_some(lines)
-    })
-    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,7 @@ use tokio::{
     net::{TcpListener, UnixStream},
 };
 
-use crate::support::{Cluster, NO_FILES, document};
+use crate::support::{Cluster, NO_FILES, document, records};
 
 const REQUEST: &[u8] = b"GET http://a/ HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 10.9.8.7\r\n\r\n";
 
@@ -44,17 +44,6 @@ async fn ask(stream: &mut UnixStream, bytes: &[u8]) -> std::io::Result<String> {
     let length = length.map_or(0, |length| length.parse().expect("a number"));
     stream.read_exact(&mut vec![0; length]).await?;
     Ok(head)
-}
-
-async fn records(cluster: &Cluster, count: usize) -> Vec<Value> {
-    let path = cluster.directory.path().join("access.log");
-    until(format!("{count} access records"), || async {
-        let lines = std::fs::read_to_string(&path).unwrap_or_default();
-        let lines: Vec<Value> =
-            lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        (lines.len() >= count).then_some(lines)
-    })
-    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

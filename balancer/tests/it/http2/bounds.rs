@@ -67,6 +67,55 @@ async fn a_stream_is_one_more_connection_of_its_client() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn requests_have_a_rate_and_a_size() {
+    let cluster = cluster(
+        1,
+        json!({"frontend": {"limits": {
+            "request_rate_per_client": {"per_second": 1, "burst": 3},
+            "request_body_max_size": 10,
+        }}}),
+    )
+    .await;
+    let client = connect(cluster.frontend).await;
+    let mut statuses = Vec::new();
+    // All on one connection: each stream counts.
+    for _ in 0..20 {
+        let answer = ask(&client, get("http://o.test/")).await.expect("an answer");
+        if answer.status() == 429 {
+            assert_eq!(answer.headers()["retry-after"], "1");
+            let why = answer.headers()["proxy-status"].to_str().expect("text");
+            assert!(why.contains("http_request_denied"), "{why}");
+        }
+        statuses.push(answer.status().as_u16());
+    }
+    let refused = statuses.iter().filter(|status| **status == 429).count();
+    assert!(statuses.starts_with(&[200; 3]) && (1..=17).contains(&refused), "{statuses:?}");
+    assert_eq!(cluster.arrivals().len(), 20 - refused);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_is_413_and_its_stream_alone_ends() {
+    let extra = json!({"frontend": {"limits": {"request_body_max_size": 10}}});
+    let cluster = cluster(1, extra).await;
+    let client = connect(cluster.frontend).await;
+    let post = async |length: Option<&str>, body: &'static [u8]| {
+        let mut client = client.clone().ready().await.expect("it goes on");
+        let mut request = http::Request::post("http://o.test/");
+        if let Some(length) = length {
+            request = request.header("content-length", length);
+        }
+        let request = request.body(()).expect("a request");
+        let (answer, mut sent) = client.send_request(request, false).expect("it is taken");
+        sent.send_data(bytes::Bytes::from_static(body), true).expect("it is taken");
+        answer.await.map(|it| it.status().as_u16())
+    };
+    assert_eq!(post(Some("10"), b"0123456789").await.expect("an answer"), 200);
+    assert_eq!(post(Some("11"), b"0123456789x").await.expect("an answer"), 413);
+    assert_eq!(post(None, b"0123456789x").await.expect("an answer"), 413);
+    assert_eq!(post(None, b"0123456789").await.expect("an answer"), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_reads_nothing_holds_back_its_own_stream() {
     let cluster = cluster(1, timeouts("1s", "60s", "10s")).await;
     let client = connect(cluster.frontend).await;

@@ -2,7 +2,8 @@
 //! server. A stream's fault resets the stream or answers it, and leaves the connection; a
 //! connection's fault ends it, with the code that says why.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use testkit::wait::until;
 
 use super::{
     peer::cluster,
@@ -12,6 +13,7 @@ use super::{
         block, frame, get, head,
     },
 };
+use crate::support::records;
 
 const PROTOCOL_ERROR: u32 = 1;
 const FLOW_CONTROL_ERROR: u32 = 3;
@@ -112,6 +114,17 @@ async fn heads_that_are_malformed_reset_their_stream_and_no_more() {
         }
     }
     assert!(resets >= 30, "{resets} of {}", cases.len());
+    // Those that have no place in HTTP/1.1 leave a record, and those that end the connection; what
+    // `h2` resets by itself leaves none.
+    let is_refused = |it: &Value| it["error"] == "http_request_error";
+    let refused = until("what was refused is written down", || async {
+        let lines = records(&cluster, 1).await;
+        let refused: Vec<Value> = lines.into_iter().filter(is_refused).collect();
+        (refused.len() >= 10).then_some(refused)
+    });
+    let refused = refused.await;
+    assert!(refused.iter().any(|it| it["target"] == "http://o.test/" && it["method"] == "GET"));
+    assert!(refused.iter().any(|it| it["target"] == ""), "{refused:?}");
     let plain = cluster.arrivals();
     assert!(plain.iter().all(|it| it.head.line == "GET http://o.test/ HTTP/1.1"), "{plain:?}");
     assert!(plain.iter().all(|it| it.head.field("x").is_none() && it.body.is_empty()));
@@ -380,6 +393,8 @@ async fn floods_end_their_connection_and_say_why() {
         assert_eq!(client.hear(u32::MAX).await, Heard::Closed, "{what}");
     }
     assert!(cluster.view.stats().frontends[0].totals.http2.floods >= 6);
+    let lines = records(&cluster, 6).await;
+    assert!(lines.iter().filter(|it| it["error"] == "http2_flood").count() >= 6, "{lines:?}");
     assert_eq!(cluster.get("GET", b"").await.status(), 200, "nobody else noticed");
 }
 
