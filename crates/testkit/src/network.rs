@@ -13,6 +13,8 @@ use crate::wait;
 
 /// What clients connect to.
 pub const VIRTUAL: &str = "10.77.0.100";
+/// The same in IPv6.
+pub const VIRTUAL_V6: &str = "fd77::100";
 
 /// Several networks may exist at a time.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -88,14 +90,18 @@ impl Network {
     fn make(&self) {
         let center = self.space("c");
         run(&["ip", "netns", "add", &center]);
+        self.without_duplicates("c");
         run(&["ip", "-n", &center, "link", "set", "lo", "up"]);
         run(&["ip", "-n", &center, "link", "add", "br0", "type", "bridge"]);
         run(&["ip", "-n", &center, "address", "add", "10.77.0.1/24", "dev", "br0"]);
+        run(&["ip", "-n", &center, "address", "add", "fd77::1/64", "dev", "br0"]);
         run(&["ip", "-n", &center, "link", "set", "br0", "up"]);
         for (index, host) in self.hosts.iter().enumerate() {
             let (space, port) = (self.space(host), format!("p{host}"));
             let address = format!("10.77.0.{}/24", 11 + index);
+            let address_v6 = format!("fd77::{}/64", 11 + index);
             run(&["ip", "netns", "add", &space]);
+            self.without_duplicates(host);
             run(&["ip", "-n", &space, "link", "set", "lo", "up"]);
             run(&[
                 "ip", "-n", &center, "link", "add", &port, "type", "veth", "peer", "name", "eth0",
@@ -103,8 +109,17 @@ impl Network {
             ]);
             run(&["ip", "-n", &center, "link", "set", &port, "master", "br0"]);
             run(&["ip", "-n", &center, "link", "set", &port, "up"]);
-            run(&["ip", "-n", &space, "address", "add", &address, "dev", "eth0"]);
+            for address in [&address, &address_v6] {
+                run(&["ip", "-n", &space, "address", "add", address, "dev", "eth0"]);
+            }
             run(&["ip", "-n", &space, "link", "set", "eth0", "up"]);
+        }
+    }
+
+    /// Nobody tries whether an address of IPv6 is somebody else's, which takes a second or two.
+    fn without_duplicates(&self, host: &str) {
+        for of in ["all", "default"] {
+            self.on(host, &["sysctl", "-qw", &format!("net.ipv6.conf.{of}.accept_dad=0")]);
         }
     }
 
@@ -144,17 +159,28 @@ impl Network {
 
     /// Hosts that have the virtual address.
     pub fn holders(&self) -> Vec<&str> {
+        self.holders_of(VIRTUAL)
+    }
+
+    /// Hosts that have this address.
+    pub fn holders_of(&self, address: &str) -> Vec<&str> {
         let has = |host: &&String| {
             let space = self.space(host);
             run(&["ip", "-n", &space, "-o", "address", "show", "eth0"])
-                .contains(&format!(" {VIRTUAL}/"))
+                .contains(&format!(" {address}/"))
         };
         self.hosts.iter().filter(has).map(String::as_str).collect()
     }
 
     /// Waits until these hosts have the virtual address, and no others.
     pub async fn until_held_by(&self, hosts: &[&str]) {
-        holds(&format!("{VIRTUAL} is on {hosts:?} alone"), || self.holders() == hosts).await;
+        self.until_one_is_held_by(VIRTUAL, hosts).await;
+    }
+
+    /// Waits until these hosts have an address, and no others.
+    pub async fn until_one_is_held_by(&self, address: &str, hosts: &[&str]) {
+        let held = || self.holders_of(address) == hosts;
+        holds(&format!("{address} is on {hosts:?} alone"), held).await;
     }
 
     /// Starts a control plane and puts this section `vrrp` into force, for balancers over an origin
@@ -220,10 +246,12 @@ impl Network {
     pub async fn apply(&self, vrrp: &str) {
         let bundle = self.directory.path().join("bundle");
         std::fs::create_dir_all(&bundle).expect("a directory");
+        let v6 = format!("[{VIRTUAL_V6}]");
+        let moves = if vrrp.contains(VIRTUAL_V6) { &v6 } else { VIRTUAL };
         let text = format!(
             "version: 1\nbalancer:\n  frontends: \
              [{{name: f, bind: \"0.0.0.0:8080\", backend: b}}, \
-             {{name: g, bind: \"{VIRTUAL}:8081\", backend: b}}]\n  backends: [{{name: b, \
+             {{name: g, bind: \"{moves}:8081\", backend: b}}]\n  backends: [{{name: b, \
              servers: {{static: [{{name: o, address: \"10.77.0.1:8000\"}}]}}, \
              check: {{inter: 200ms, rise: 1, fall: 2}}}}]\n  vrrp:\n{vrrp}"
         );

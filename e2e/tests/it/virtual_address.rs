@@ -8,7 +8,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use testkit::network::{self, Capture, Network, VIRTUAL, holds};
+use testkit::network::{self, Capture, Network, VIRTUAL, VIRTUAL_V6, holds};
 use tokio::{process::Child, time::Instant};
 
 const V3: &str = "  - {name: V, interface: eth0, virtual_router_id: 51, \
@@ -198,18 +198,36 @@ async fn a_balancer_without_permission_says_so_and_serves() {
 
 /// keepalived on a host, with a script that writes what it is told.
 fn keepalived(network: &Network, host: &str, version: u8, priority: u8) -> Child {
-    let (file, script) = (network.path("keepalived.conf"), network.path("notify.sh"));
-    let told = network.path("told");
-    std::fs::write(&script, format!("#!/bin/sh\necho $3 >> {told}\n")).expect("a script");
-    network::run(&["chmod", "755", &script]);
     let own = match version {
         2 => "advert_int 1\n authentication {\n auth_type PASS\n auth_pass 1234\n }",
         _ => "version 3\n advert_int 0.2",
     };
+    keepalived_of(
+        network,
+        host,
+        &format!("vrrp_version {version}"),
+        priority,
+        own,
+        "10.77.0.100/24",
+    )
+}
+
+fn keepalived_of(
+    network: &Network,
+    host: &str,
+    global: &str,
+    priority: u8,
+    own: &str,
+    addresses: &str,
+) -> Child {
+    let (file, script) = (network.path("keepalived.conf"), network.path("notify.sh"));
+    let told = network.path("told");
+    std::fs::write(&script, format!("#!/bin/sh\necho $3 >> {told}\n")).expect("a script");
+    network::run(&["chmod", "755", &script]);
     let text = format!(
-        "global_defs {{\n script_user root\n vrrp_version {version}\n}}\nvrrp_instance VI_1 {{\n \
+        "global_defs {{\n script_user root\n {global}\n}}\nvrrp_instance VI_1 {{\n \
          state BACKUP\n interface eth0\n virtual_router_id 51\n priority {priority}\n {own}\n \
-         virtual_ipaddress {{\n 10.77.0.100/24\n }}\n notify {script}\n}}\n"
+         virtual_ipaddress {{\n {addresses}\n }}\n notify {script}\n}}\n"
     );
     std::fs::write(&file, text).expect("a configuration");
     let pid = |name: &str| network.path(&format!("{name}.pid"));
@@ -298,6 +316,71 @@ async fn beside_keepalived_in_version_3() {
     let section = "  - {name: V, interface: eth0, virtual_router_id: 51, priority: {a: 100}, \
         advert_interval: 200ms, addresses: [10.77.0.100/24]}\n";
     beside_keepalived(3, section).await;
+}
+
+/// The whole way once more in IPv6 (RFC 9568 §5.2.9: the first address is a link-local one).
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_keepalived_in_ipv6() {
+    let mut network = Network::new(&["a", "k"]);
+    let section = "  - {name: V, interface: eth0, virtual_router_id: 51, priority: {a: 100}, \
+        advert_interval: 200ms, addresses: [\"fe80::100/64\", \"fd77::100/64\"]}\n";
+    network.control(section).await;
+    let seen = network.capture("capture", "ip6 proto 112 or icmp6").ready().await;
+    let keepalived = |priority| {
+        let addresses = "fe80::100/64\n fd77::100/64";
+        let own = "version 3\n advert_int 0.2";
+        keepalived_of(&network, "k", "vrrp_version 3", priority, own, addresses)
+    };
+    let heard_last = |what: &str| told(&network).last().is_some_and(|it| it == what);
+    let answered = || network.answers_at(&format!("[{VIRTUAL_V6}]:8081"));
+
+    // Ours is master, keepalived its backup: it hears us, and understands what it hears.
+    let mut a = network.balancer("a", &[]);
+    network.until_one_is_held_by(VIRTUAL_V6, &["a"]).await;
+    holds("clients are answered", answered).await;
+    let mut lesser = keepalived(90);
+    holds("keepalived is backup", || heard_last("BACKUP")).await;
+    let mark = seen.mark();
+    holds("five advertisements", || seen.since(mark, &["ff02::12", "prio 100"]) >= 5).await;
+    assert_eq!(seen.since(mark, &["ff02::12", "prio 90"]), 0, "keepalived does not speak");
+    assert_eq!(network.holders_of(VIRTUAL_V6), ["a"]);
+
+    // Killed, and keepalived takes over; back, and ours takes the address again and says so.
+    a.kill().await.expect("killed");
+    holds("keepalived is master", || heard_last("MASTER")).await;
+    network.until_one_is_held_by(VIRTUAL_V6, &["k"]).await;
+    let mark = seen.mark();
+    let a = network.balancer("a", &[]);
+    holds("keepalived is backup", || heard_last("BACKUP")).await;
+    network.until_one_is_held_by(VIRTUAL_V6, &["a"]).await;
+    holds("neighbours are told", || {
+        seen.since(mark, &["neighbor advertisement", "tgt is fd77::100"]) != 0
+    })
+    .await;
+    holds("clients are answered", answered).await;
+
+    // A stop is heard by keepalived.
+    let mark = seen.mark();
+    signal(&a, Signal::SIGTERM);
+    holds("keepalived is master", || heard_last("MASTER")).await;
+    holds("it says so", || seen.since(mark, &["ff02::12", "prio 0"]) != 0).await;
+    end(&network, &mut lesser).await;
+    std::fs::remove_file(network.path("told")).expect("told");
+
+    // Ours is the backup of a better keepalived, and takes over when that leaves.
+    let mut better = keepalived(150);
+    holds("keepalived is master", || heard_last("MASTER")).await;
+    let _a = network.balancer("a", &[]);
+    let hears = |it: serde_json::Value| it["reason"].to_string().contains("hears fe80:");
+    holds("ours hears it", || network.status("a").is_some_and(hears)).await;
+    let mark = seen.mark();
+    holds("five more", || seen.since(mark, &["ff02::12", "prio 150"]) >= 5).await;
+    assert_eq!(seen.since(mark, &["ff02::12", "prio 100"]), 0, "ours does not speak");
+    assert_eq!(network.holders_of(VIRTUAL_V6), ["k"]);
+    end(&network, &mut better).await;
+    network.until_one_is_held_by(VIRTUAL_V6, &["a"]).await;
+    holds("clients are answered", answered).await;
+    seen.end().await;
 }
 
 /// Peers by name, a program that is told, and no multicast at all.
