@@ -31,4 +31,5 @@ mod systemd;
 mod telemetry;
 mod terminal;
 mod time;
+mod unix_sockets;
 mod virtual_address;
