@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    cache::{key::Key, object::Object},
+    cache::{disk::What, key::Key, object::Object},
     explain,
     node::Node,
     parent::Parent,
@@ -50,6 +50,18 @@ pub struct Api {
 }
 
 impl Api {
+    /// Takes something away from the disk. Most of what is in memory is there as well.
+    async fn purge_disk(&self, what: What) -> Result<u64, Status> {
+        let Some(disk) = self.node.store.disk() else { return Ok(0) };
+        disk.purge(what).await.map_err(|reason| {
+            Status::unavailable(format!(
+                "it is purged from memory and not served from the disk, but that could not be \
+                 written to the disk cache ({reason}): after a restart it might be back. Purge \
+                 again when the disk is well"
+            ))
+        })
+    }
+
     fn now(&self) -> u64 {
         u64::try_from(self.clock.now().as_millisecond()).unwrap_or(0)
     }
@@ -186,9 +198,13 @@ impl ProxyNode for Api {
                     "an empty prefix would purge everything; to do that, purge http://",
                 ));
             }
-            self.node.store.purge_prefix(&Key::prefix(url))
+            let prefix = Key::prefix(url);
+            let removed = self.node.store.purge_prefix(&prefix);
+            removed.max(self.purge_disk(What::Prefix(prefix)).await?)
         } else {
-            self.node.store.invalidate(&key(url)?)
+            let key = key(url)?;
+            let removed = self.node.store.invalidate_in_memory(&key);
+            removed.max(self.purge_disk(What::Key(key)).await?)
         };
         audit::note(
             &request,

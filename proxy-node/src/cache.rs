@@ -1,8 +1,8 @@
-//! The memory cache: one per process, sharded by key, RFC 9111.
+//! The cache: one per process, in memory, sharded by key, RFC 9111; and a tier on the disk.
 //!
 //! Reading order: [`key`] (what is the same thing), [`facts`] and [`directives`] (what messages
 //! say), [`vary`] (which variant), [`policy`] (what may be done), [`object`] and [`content`] (what
-//! is kept, and where its bytes are), [`serve`] (what of it a client gets), [`budget`] (what memory
+//! is kept, and where its bytes are), [`disk`] (the tier below memory), [`serve`] (what of it a client gets), [`budget`] (what memory
 //! is charged to), [`store`] and [`eviction`] (where objects are, and what goes when it is full),
 //! [`unshared`] (what is not waited for), [`ticket`] and [`hints`] (who fills, who waits, and what
 //! those hear).
@@ -16,6 +16,7 @@
 pub mod budget;
 pub mod content;
 pub mod directives;
+pub mod disk;
 pub mod eviction;
 pub mod facts;
 pub mod hints;

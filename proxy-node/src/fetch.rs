@@ -1,8 +1,8 @@
-//! How a request that may go on gets its answer: from memory, behind somebody else's fill, with a
+//! How a request that may go on gets its answer: from what is stored, behind somebody else's fill, with a
 //! fill of its own, or past the cache.
 //!
 //! Reading order: [`plan`] (what is done, pure), [`look`] (the plan for what is stored, carried
-//! out), [`lead`] and [`follow`] (a fill of one's own, or of another), [`range`] (the same where a
+//! out, with what [`tier`] brings from the disk), [`lead`] and [`follow`] (a fill of one's own, or of another), [`range`] (the same where a
 //! part is asked for), [`fill`] (how an answer gets into the cache), [`deliver`] (how it gets to
 //! the client), [`past`] (past the cache, to [`crate::relay`]).
 
@@ -18,6 +18,7 @@ mod past;
 mod range;
 mod resource;
 mod ticket;
+mod tier;
 
 use std::{net::IpAddr, ops::ControlFlow, sync::Arc};
 

@@ -200,6 +200,32 @@ metrics! {
     gauge cache_in_flight = CACHE_IN_FLIGHT "shoal_proxy_cache_in_flight_bytes":
         "Bytes of bodies that are being filled, or are held by nobody but those who still read \
         them.";
+    gauge disk_usable = DISK_USABLE "shoal_proxy_disk_usable": "1 while the disk cache serves; 0 \
+        while it is loaded, is left alone because it fails, or is not configured.";
+    gauge disk_objects = DISK_OBJECTS "shoal_proxy_disk_objects": "Objects on the disk.";
+    gauge disk_bytes = DISK_BYTES "shoal_proxy_disk_bytes": "Bytes of the files that they are in.";
+    gauge disk_capacity = DISK_CAPACITY "shoal_proxy_disk_capacity_bytes": "Bytes that these may \
+        have.";
+    gauge disk_index = DISK_INDEX "shoal_proxy_disk_index_bytes": "Bytes of memory that say where \
+        on the disk what is.";
+    gauge disk_load = DISK_LOAD "shoal_proxy_disk_load_milliseconds": "How long it took to find out \
+        what is on the disk, when the node started.";
+    counter disk_hits = DISK_HITS "shoal_proxy_disk_hits_total": "Objects read from the disk for a \
+        request.";
+    counter disk_written = DISK_WRITTEN "shoal_proxy_disk_written_total": "Objects written to the \
+        disk.";
+    counter disk_rescued = DISK_RESCUED "shoal_proxy_disk_rescued_total": "Objects written to it \
+        again because they were used, before their segment went.";
+    counter disk_declined = DISK_DECLINED "shoal_proxy_disk_declined_total": "Objects not written \
+        because nobody had asked for them before and the disk is full.";
+    counter disk_queue_full = DISK_QUEUE_FULL "shoal_proxy_disk_queue_full_total": "Reads and \
+        writes left out because too many were waiting.";
+    counter disk_late = DISK_LATE "shoal_proxy_disk_late_total": "Reads that were not waited for \
+        any longer: the origin was asked.";
+    counter disk_corrupt = DISK_CORRUPT "shoal_proxy_disk_corrupt_total": "Objects whose sums were \
+        not right: the origin was asked.";
+    counter disk_errors = DISK_ERRORS "shoal_proxy_disk_errors_total": "Reads and writes that the \
+        disk failed.";
     gauge working = WORKING "shoal_proxy_working_bytes": "Bytes that requests count for which the \
         cache does not answer, while they are under way.";
     counter log_dropped = LOG_DROPPED "shoal_proxy_access_records_dropped_total":

@@ -1,6 +1,6 @@
 //! What a proxy-node is told on its command line.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 
@@ -16,6 +16,10 @@ pub struct Options {
     /// Address of the listener for balancers and other nodes
     #[arg(long, env = "SHOAL_RELAY", default_value = "0.0.0.0:3129", value_name = "ADDRESS:PORT")]
     pub relay: SocketAddr,
+    /// Directory of the disk cache, if the bundle gives it any bytes (`proxy.cache.disk`) [default:
+    /// `cache` in the data dir]
+    #[arg(long, env = "SHOAL_CACHE_DIR", value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
     /// Threads that move traffic [default: one per core]
     #[arg(long, env = "SHOAL_WORKERS", value_name = "N")]
     pub workers: Option<usize>,

@@ -1,6 +1,7 @@
 //! From options to a serving process, and from there to its end.
 
 mod configuration;
+pub mod disk;
 mod membership;
 pub mod upkeep;
 
@@ -64,9 +65,16 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Error> {
     process.serve_admin(axum::Router::new())?;
 
     let published = Arc::new(Mutex::new(Published::Nothing));
+    let cache_dir = options.cache_dir.clone().unwrap_or_else(|| process.data_dir.path("cache"));
     let follower = process.configuration(
         variables,
-        applier(&process, &listeners, &published, options.test_crash_on_visible_hostname.clone()),
+        applier(
+            &process,
+            &listeners,
+            &published,
+            &cache_dir,
+            options.test_crash_on_visible_hostname.clone(),
+        ),
     )?;
     follower.first().await?;
     let traces = Traces {
@@ -74,6 +82,7 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Error> {
         origins: options.trace_origins,
     };
     let node = node(&process, &published, cluster_key, resolver, (recorder, traces), workers)?;
+    disk::apply(&node, &cache_dir);
     let told = node.clone();
     process.exposition.add(move |out| metrics::write(&told.answers, out));
     refresh_ports(&process, &node, &listeners);
@@ -113,6 +122,7 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Error> {
             }
         })
         .await;
+    disk::stop(&node).await;
     node.recorder.finish(&log_thread, LAST_LINES_WITHIN).await;
     node.recorder.log().targets.finish(LAST_LINES_WITHIN).await;
     drained

@@ -5,6 +5,7 @@
 //! [`memory`]. Whoever fetches, serves or evicts asks these two and knows no variant. What has not
 //! arrived as a whole is always in memory, where those who follow the fill read it.
 
+pub mod disk;
 pub mod memory;
 
 use std::{
@@ -22,6 +23,8 @@ use crate::cache::budget::Budget;
 pub enum Content {
     /// In memory, and perhaps still growing.
     Memory(Arc<memory::Body>),
+    /// On the disk, and complete.
+    Disk(Arc<disk::Body>),
 }
 
 /// What a reader gets.
@@ -41,6 +44,7 @@ impl Content {
     pub fn reader(&self) -> Option<Reader> {
         match self {
             Self::Memory(body) => memory::Reader::new(body).map(Reader::Memory),
+            Self::Disk(body) => Some(Reader::Disk(disk::Reader::new(body))),
         }
     }
 
@@ -49,7 +53,14 @@ impl Content {
     pub fn at_hand(&self) -> Option<&[Bytes]> {
         match self {
             Self::Memory(body) => body.whole(),
+            Self::Disk(_) => None,
         }
+    }
+
+    /// Whether it is on the disk, where reading it may take a while.
+    #[must_use]
+    pub const fn is_on_disk(&self) -> bool {
+        matches!(self, Self::Disk(_))
     }
 
     /// Whether everything has arrived, and is kept.
@@ -57,6 +68,7 @@ impl Content {
     pub fn is_complete(&self) -> bool {
         match self {
             Self::Memory(body) => body.whole().is_some(),
+            Self::Disk(_) => true,
         }
     }
 
@@ -65,6 +77,7 @@ impl Content {
     pub fn len(&self) -> u64 {
         match self {
             Self::Memory(body) => body.len(),
+            Self::Disk(body) => body.length(),
         }
     }
 
@@ -79,6 +92,7 @@ impl Content {
     pub fn charged(&self) -> u64 {
         match self {
             Self::Memory(body) => body.charged(),
+            Self::Disk(_) => 0,
         }
     }
 
@@ -87,6 +101,7 @@ impl Content {
     pub fn budget(&self) -> &Arc<Budget> {
         match self {
             Self::Memory(body) => body.budget(),
+            Self::Disk(body) => body.budget(),
         }
     }
 
@@ -95,6 +110,7 @@ impl Content {
     pub fn silent_for(&self, now: u64) -> u64 {
         match self {
             Self::Memory(body) => body.silent_for(now),
+            Self::Disk(_) => 0,
         }
     }
 
@@ -104,6 +120,7 @@ impl Content {
     pub fn matches(&self, at: u64, bytes: &[u8]) -> bool {
         match self {
             Self::Memory(body) => body.matches(at, bytes),
+            Self::Disk(_) => false,
         }
     }
 
@@ -112,6 +129,7 @@ impl Content {
     pub fn is_held(&self) -> bool {
         match self {
             Self::Memory(body) => Arc::strong_count(body) > 1,
+            Self::Disk(_) => false,
         }
     }
 
@@ -119,6 +137,7 @@ impl Content {
     pub fn want_back(&self) {
         match self {
             Self::Memory(body) => body.want_back(),
+            Self::Disk(_) => {}
         }
     }
 
@@ -127,6 +146,7 @@ impl Content {
     pub fn take_wanted_back(&self) -> bool {
         match self {
             Self::Memory(body) => body.take_wanted_back(),
+            Self::Disk(_) => false,
         }
     }
 }
@@ -136,6 +156,8 @@ impl Content {
 pub enum Reader {
     /// Of what is in memory.
     Memory(memory::Reader),
+    /// Of what is on the disk.
+    Disk(disk::Reader),
 }
 
 impl Reader {
@@ -143,6 +165,7 @@ impl Reader {
     pub fn go_to(&mut self, at: u64) {
         match self {
             Self::Memory(reader) => reader.go_to(at),
+            Self::Disk(reader) => reader.go_to(at),
         }
     }
 
@@ -155,6 +178,7 @@ impl Reader {
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
         match self {
             Self::Memory(reader) => reader.poll_next(context),
+            Self::Disk(reader) => reader.poll_next(context),
         }
     }
 }

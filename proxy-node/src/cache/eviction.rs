@@ -68,13 +68,13 @@ impl Queues {
         }
     }
 
-    /// Chooses who goes next and takes it out of the queues. Objects that are being read stay, and
-    /// their readers hear of it.
-    pub fn victim(&mut self) -> Option<Arc<Object>> {
+    /// Chooses who goes next and takes it out of the queues; tells too whether it was popular.
+    /// Objects that are being read stay, and their readers hear of it.
+    pub fn victim(&mut self) -> Option<(Arc<Object>, bool)> {
         for _ in 0..MOST_PASSED {
-            let (object, bytes, hash) = self.unused()?;
+            let ((object, bytes, hash), popular) = self.unused()?;
             if !object.content.is_held() {
-                return Some(object);
+                return Some((object, popular));
             }
             object.content.want_back();
             self.main.push(&object, bytes, hash);
@@ -83,7 +83,7 @@ impl Queues {
     }
 
     /// The next one that has not been used lately.
-    fn unused(&mut self) -> Option<(Arc<Object>, u64, u64)> {
+    fn unused(&mut self) -> Option<((Arc<Object>, u64, u64), bool)> {
         loop {
             let total = self.small.bytes + self.main.bytes;
             let from_small =
@@ -96,7 +96,7 @@ impl Queues {
                     continue;
                 }
                 self.remember(hash);
-                return Some((object, bytes, hash));
+                return Some(((object, bytes, hash), false));
             }
             let Some((Some(object), bytes, hash)) = self.main.pop() else { continue };
             let used = object.used.load(Ordering::Relaxed);
@@ -105,7 +105,7 @@ impl Queues {
                 self.main.push(&object, bytes, hash);
                 continue;
             }
-            return Some((object, bytes, hash));
+            return Some(((object, bytes, hash), true));
         }
     }
 

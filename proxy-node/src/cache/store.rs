@@ -18,8 +18,10 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwapOption;
+
 use crate::cache::{
-    budget::Budget, eviction::Queues, key::Key, object::Object, unshared::Unshared,
+    budget::Budget, disk::Disk, eviction::Queues, key::Key, object::Object, unshared::Unshared,
 };
 pub use filling::Join;
 use slot::{Digests, Slot};
@@ -33,6 +35,8 @@ pub struct Store<E> {
     shards: Box<[Mutex<Shard<E>>]>,
     hasher: RandomState,
     budget: Arc<Budget>,
+    /// What memory cannot hold, where there is such a tier.
+    disk: ArcSwapOption<Disk>,
     /// Bytes of the complete objects that are kept: what eviction can give back once nobody reads
     /// it.
     settled: AtomicU64,
@@ -68,6 +72,7 @@ impl<E> Store<E> {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             budget: Budget::new(capacity),
+            disk: ArcSwapOption::empty(),
             settled: AtomicU64::new(0),
             objects: AtomicU64::new(0),
             next_victim: AtomicUsize::new(0),
@@ -78,6 +83,17 @@ impl<E> Store<E> {
     #[must_use]
     pub const fn budget(&self) -> &Arc<Budget> {
         &self.budget
+    }
+
+    /// The disk tier, where there is one.
+    #[must_use]
+    pub fn disk(&self) -> Option<Arc<Disk>> {
+        self.disk.load_full()
+    }
+
+    /// From now on this is the disk tier.
+    pub fn set_disk(&self, disk: Option<Arc<Disk>>) {
+        self.disk.store(disk);
     }
 
     /// The newest variant that `fields` of a request select. Counts as a use.

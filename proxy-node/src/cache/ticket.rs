@@ -82,13 +82,27 @@ impl<E> Ticket<E> {
     /// The response may be kept: puts it in and tells those who wait. False: no room, or the URL
     /// was changed meanwhile.
     pub fn store(&self, object: &Arc<Object>) -> bool {
-        if self.pending.void.load(Ordering::Acquire) || !self.store.insert(object) {
+        if self.pending.void.load(Ordering::Acquire)
+            || !self.store.insert(object, &self.pending.void)
+        {
             return false;
         }
         // From now on those who come find the object itself.
         self.leave();
         self.tell(Outcome::Stored(object.clone()));
         true
+    }
+
+    /// An object has come from the disk, and may be kept. Answers what is there already, if that is
+    /// newer. It is not told to anybody: who comes finds it.
+    pub fn promote(&self, object: &Arc<Object>) -> Option<Arc<Object>> {
+        self.store.promote(object, &self.pending.void)
+    }
+
+    /// Whether the URL was changed meanwhile, so that what was read before is worth nothing.
+    #[must_use]
+    pub fn is_void(&self) -> bool {
+        self.pending.void.load(Ordering::Acquire)
     }
 
     /// There is no answer: tells those who wait.

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use super::directives::elements;
+use super::{directives::elements, disk::stored};
 
 /// Bytes of a field's value that are kept to be shown to operators.
 const SHOWN: usize = 128;
@@ -27,6 +27,8 @@ pub struct Selection(Option<Arc<Varied>>);
 struct Varied {
     names: Names,
     digest: u64,
+    /// The same for what outlives this process.
+    durable: stored::Digest,
     /// The beginning of each value, to be shown; a field that was missing has none.
     values: Box<[Option<Box<[u8]>>]>,
 }
@@ -42,6 +44,12 @@ impl Selection {
     #[must_use]
     pub fn digest(&self) -> u64 {
         self.0.as_ref().map_or(0, |varied| varied.digest)
+    }
+
+    /// The same as it is on the disk, where processes with other secrets read it.
+    #[must_use]
+    pub fn durable(&self) -> Option<&stored::Digest> {
+        self.0.as_ref().map(|varied| &varied.durable)
     }
 
     /// Name and value of every field, as far as the value is kept.
@@ -79,7 +87,12 @@ pub fn select<'a>(
             fields.clone().find(|(field, _)| is(field, name)).map(|(_, value)| shown(value))
         })
         .collect();
-    Selection(Some(Arc::new(Varied { names: names.into(), digest: digest(names, fields), values })))
+    Selection(Some(Arc::new(Varied {
+        names: names.into(),
+        digest: digest(names, fields.clone()),
+        durable: stored::digest(names, fields),
+        values,
+    })))
 }
 
 fn shown(value: &[u8]) -> Box<[u8]> {
@@ -100,16 +113,25 @@ pub fn digest<'a>(
     fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
 ) -> u64 {
     let mut hasher = SECRET.build_hasher();
+    write_selected(&mut hasher, names, fields);
+    hasher.finish().max(1)
+}
+
+/// Names and the values which they have in a request, as they are hashed.
+pub fn write_selected<'a>(
+    hasher: &mut impl Hasher,
+    names: &[Box<str>],
+    fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+) {
     for name in names {
-        write(&mut hasher, name.as_bytes());
+        write(hasher, name.as_bytes());
         let values = fields.clone().filter(|(field, _)| is(field, name)).map(|(_, value)| value);
         if **name == *"accept-encoding" {
-            codings(&mut hasher, values);
+            codings(hasher, values);
         } else {
-            list(&mut hasher, values);
+            list(hasher, values);
         }
     }
-    hasher.finish().max(1)
 }
 
 fn is(field: &[u8], name: &str) -> bool {

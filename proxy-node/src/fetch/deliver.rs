@@ -43,7 +43,7 @@ pub(super) async fn deliver(
         Serving::Part(part, _) => (206, BodyFraming::Length(part.end - part.start)),
         Serving::Unsatisfiable(_) => (416, BodyFraming::Length(0)),
     };
-    if code == 304 && transaction.record.outcome == Outcome::MemHit {
+    if code == 304 && matches!(transaction.record.outcome, Outcome::MemHit | Outcome::Hit) {
         transaction.record.outcome = Outcome::ImsHit;
     }
     transaction.record.status = code;

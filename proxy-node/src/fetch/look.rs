@@ -1,6 +1,6 @@
 //! One look into the cache, and what is done then.
 
-use std::{ops::ControlFlow, time::Duration};
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use dataplane::connection::ConnectionEnd;
@@ -14,8 +14,19 @@ use super::{
     plan::{self, Found, Plan},
     range,
     resource::Fetch,
+    tier,
 };
-use crate::{cache::store::Join, record::Outcome, respond::Error, transaction::Transaction};
+use crate::{
+    cache::{
+        content::Reader,
+        disk::{Disk, Reading},
+        object::Object,
+        store::Join,
+    },
+    record::Outcome,
+    respond::Error,
+    transaction::Transaction,
+};
 
 /// Looks, and answers by what is found, unless that has changed meanwhile.
 pub(super) async fn look(
@@ -23,11 +34,27 @@ pub(super) async fn look(
     stream: &mut Stream,
     fetch: &Fetch<'_>,
 ) -> ControlFlow<ConnectionEnd> {
-    match plan(transaction, fetch) {
+    let (stored, from_disk) = match find(transaction, fetch) {
+        Stored::Here(object) => (Some(object), None),
+        Stored::Nowhere => (None, None),
+        Stored::OnDisk(disk, reading) => {
+            match Box::pin(tier::load(transaction, fetch, &disk, reading)).await {
+                Some((object, reader)) => (Some(object), Some(reader)),
+                None => (None, None),
+            }
+        }
+    };
+    let reader = |object: &Object, from_disk: Option<Reader>| match from_disk {
+        Some(reader) => Some((reader, Outcome::Hit)),
+        None => object.content.reader().map(|reader| (reader, Outcome::MemHit)),
+    };
+    match plan(transaction, fetch, stored) {
         Plan::Serve { object, age } => {
-            let Some(reader) = object.content.reader() else { return ControlFlow::Continue(()) };
+            let Some((reader, outcome)) = reader(&object, from_disk) else {
+                return ControlFlow::Continue(());
+            };
             transaction.count(|metrics| &metrics.hits);
-            transaction.record.outcome = Outcome::MemHit;
+            transaction.record.outcome = outcome;
             let mut delivery = Delivery {
                 object,
                 reader,
@@ -50,10 +77,31 @@ pub(super) async fn look(
     }
 }
 
-/// The plan for what is stored now.
-fn plan(transaction: &Transaction, fetch: &Fetch<'_>) -> Plan {
+/// Where what a request selects is.
+enum Stored {
+    Here(Arc<Object>),
+    /// On its way from there.
+    OnDisk(Arc<Disk>, Reading),
+    Nowhere,
+}
+
+/// Looks in memory, and then in the index of what is on the disk.
+fn find(transaction: &Transaction, fetch: &Fetch<'_>) -> Stored {
+    let store = &transaction.local.node.store;
+    if let Some(object) = store.find(&fetch.key, fetch.fields()) {
+        return Stored::Here(object);
+    }
+    let Some(disk) = store.disk() else { return Stored::Nowhere };
+    match disk.find(&fetch.key, fetch.fields()) {
+        Some(reading) => Stored::OnDisk(disk, reading),
+        None => Stored::Nowhere,
+    }
+}
+
+/// The plan for what is stored.
+fn plan(transaction: &Transaction, fetch: &Fetch<'_>, stored: Option<Arc<Object>>) -> Plan {
     let node = &transaction.local.node;
-    let found = match node.store.find(&fetch.key, fetch.fields()) {
+    let found = match stored {
         Some(object) if fetch.may_have(transaction, object.from) => Found::Object(object),
         Some(_) => Found::Forbidden,
         None => Found::Nothing,

@@ -21,6 +21,8 @@ pub enum Outcome {
     /// Nothing usable was there.
     #[default]
     Miss,
+    /// From the disk, fresh.
+    Hit,
     /// From memory, fresh.
     MemHit,
     /// From memory, fresh for this client: it had it already.
@@ -43,8 +45,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Miss,
+        Self::Hit,
         Self::MemHit,
         Self::ImsHit,
         Self::Collapsed,
@@ -68,6 +71,7 @@ impl Outcome {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Miss => "TCP_MISS",
+            Self::Hit => "TCP_HIT",
             Self::MemHit => "TCP_MEM_HIT",
             Self::ImsHit => "TCP_IMS_HIT",
             Self::Collapsed => "TCP_CF_HIT",

@@ -1,13 +1,14 @@
 //! What becomes of a new configuration: it is built, listened by, and put in force.
 
 use std::{
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use chassis::{Problem, Process, Rendered};
 
-use super::membership::refresh_ports;
+use super::{disk, membership::refresh_ports};
 use crate::{config::Generation, listen::Listeners, node::Node, record};
 
 /// What a node takes beside its cache, at most.
@@ -27,9 +28,11 @@ pub(super) fn applier(
     process: &Process,
     listeners: &Arc<Listeners>,
     published: &Arc<Mutex<Published>>,
+    cache_dir: &Path,
     crash_on: Option<String>,
 ) -> impl FnMut(Rendered) -> Result<(), Vec<Problem>> + Send + 'static {
     let (process, listeners, published) = (process.clone(), listeners.clone(), published.clone());
+    let cache_dir = cache_dir.to_owned();
     move |rendered| {
         let mut published = published.lock().unwrap_or_else(PoisonError::into_inner);
         let mut generation = Generation::build(&rendered)?;
@@ -48,7 +51,10 @@ pub(super) fn applier(
             crash_soon(&process);
         }
         match &*published {
-            Published::Running(node) => install(&process, &listeners, node, generation),
+            Published::Running(node) => {
+                install(&process, &listeners, node, generation);
+                disk::apply(node, &cache_dir);
+            }
             Published::Nothing | Published::First(_) => *published = Published::First(generation),
         }
         Ok(())

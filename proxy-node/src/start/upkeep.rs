@@ -1,11 +1,14 @@
 //! What a node does beside the traffic for as long as it lives.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use dataplane::log::target::Counts;
 use relay::clients::{Clients, Closed};
 
-use crate::{node::Node, parent};
+use crate::{cache::disk::Standing, node::Node, parent};
 
 /// How often counters are handed to the exporter.
 const EXPORT: Duration = Duration::from_secs(1);
@@ -29,6 +32,7 @@ pub(super) async fn export(node: Arc<Node>) {
         node.metrics.cache_bytes.set(node.store.used());
         node.metrics.cache_capacity.set(node.store.capacity());
         node.metrics.cache_in_flight.set(node.store.in_flight());
+        export_disk(&node);
         node.metrics.working.set(node.store.budget().at_work());
         node.metrics.log_dropped.set(node.recorder.dropped());
         let targets = node.recorder.log().targets.current();
@@ -36,6 +40,41 @@ pub(super) async fn export(node: Arc<Node>) {
         node.metrics.log_copies_sent.set(sum(Counts::sent));
         node.metrics.log_copies_dropped.set(sum(Counts::dropped));
         node.metrics.export();
+    }
+}
+
+fn export_disk(node: &Node) {
+    let metrics = &node.metrics;
+    let Some(disk) = node.store.disk() else {
+        for gauge in [
+            &metrics.disk_usable,
+            &metrics.disk_objects,
+            &metrics.disk_bytes,
+            &metrics.disk_capacity,
+            &metrics.disk_index,
+        ] {
+            gauge.set(0);
+        }
+        return;
+    };
+    metrics.disk_usable.set(u64::from(disk.standing() == Standing::Ready));
+    metrics.disk_objects.set(disk.objects());
+    metrics.disk_bytes.set(disk.used());
+    metrics.disk_capacity.set(disk.capacity());
+    metrics.disk_index.set(disk.memory());
+    let counts = disk.counts();
+    for (metric, count) in [
+        (&metrics.disk_load, &counts.load_millis),
+        (&metrics.disk_hits, &counts.hits),
+        (&metrics.disk_written, &counts.written),
+        (&metrics.disk_rescued, &counts.rescued),
+        (&metrics.disk_declined, &counts.declined),
+        (&metrics.disk_queue_full, &counts.queue_full),
+        (&metrics.disk_late, &counts.late),
+        (&metrics.disk_corrupt, &counts.corrupt),
+        (&metrics.disk_errors, &counts.errors),
+    ] {
+        metric.set(count.load(Ordering::Relaxed));
     }
 }
 

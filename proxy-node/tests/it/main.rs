@@ -3,6 +3,7 @@
 mod api;
 mod cache;
 mod connect;
+mod disk;
 mod explain;
 mod filling;
 mod leaving;

@@ -83,6 +83,7 @@ pub fn document(listen: SocketAddr) -> ProxyDocument {
         replies: Replies::default(),
         cache: Cache {
             memory: 32 << 20,
+            disk: 0,
             max_object_size: 1 << 20,
             collapsed_forwarding: true,
             follow_timeout: long,

@@ -250,6 +250,9 @@ fn direct(
     direct
 }
 
+/// The least that a disk cache may have, in bytes.
+const LEAST_DISK: u64 = 4 << 20;
+
 fn cache(context: &mut Context, written: schema::Cache) -> document::Cache {
     let (memory, largest) = (written.memory.value, written.max_object_size.value);
     if memory > MOST_MEMORY {
@@ -279,6 +282,21 @@ fn cache(context: &mut Context, written: schema::Cache) -> document::Cache {
             remedy,
         );
     }
+    let disk = written.disk.as_ref().map_or(0, |disk| disk.value);
+    if disk != 0 && disk < LEAST_DISK {
+        context.error(
+            "cache/disk",
+            "the disk is smaller than what the smallest disk cache needs",
+            "write at least 4MiB, or remove it",
+        );
+    }
+    if disk != 0 && memory == 0 {
+        context.warning(
+            "cache/disk",
+            "without memory nothing is cached, on the disk neither",
+            "give the cache some memory, or remove the disk",
+        );
+    }
     let mut patterns = Vec::new();
     for (index, pattern) in written.refresh_patterns.into_iter().enumerate() {
         if pattern.min.value > pattern.max.value {
@@ -297,6 +315,7 @@ fn cache(context: &mut Context, written: schema::Cache) -> document::Cache {
     }
     document::Cache {
         memory,
+        disk,
         max_object_size: largest,
         collapsed_forwarding: written.collapsed_forwarding,
         follow_timeout: written.follow_timeout.value,

@@ -95,6 +95,9 @@ pub enum ForwardedFor {
 pub struct Cache {
     /// Bytes; 0: nothing is cached.
     pub memory: u64,
+    /// Bytes on the disk; 0: memory alone.
+    #[serde(default)]
+    pub disk: u64,
     /// Bytes of the largest body that is kept.
     pub max_object_size: u64,
     /// Concurrent misses of one key share one fetch.

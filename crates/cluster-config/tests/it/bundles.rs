@@ -175,8 +175,6 @@ checks:"#,
     );
     let said = problems(&text);
     let expected = [
-        "cluster.yaml:8:27: warning: `disk` has no effect in this version; keep it for a later \
-         version, or remove it",
         "cluster.yaml:11:5: warning: `siblings` has no effect in this version; keep it for a later \
          version, or remove it",
         "cluster.yaml:17:3: error: `auth` is not supported in this version, and ignoring it would \

@@ -93,7 +93,7 @@ impl<E> Store<E> {
         while *empty <= SHARDS {
             let Some(shard) = self.shards.get(*index) else { return false };
             let mut shard = lock(shard);
-            if let Some(object) = shard.queues.victim() {
+            if let Some((object, popular)) = shard.queues.victim() {
                 *empty = 0;
                 if let Some(slot) = shard.slots.get_mut(&object.key) {
                     slot.variants.retain(|kept| !Arc::ptr_eq(kept, &object));
@@ -104,6 +104,12 @@ impl<E> Store<E> {
                 self.discharge(&mut shard, &object);
                 // Its memory goes without the lock.
                 drop(shard);
+                if popular
+                    && let Some(disk) = &*self.disk.load()
+                    && !disk.contains(&object.key)
+                {
+                    disk.offer(&object, true);
+                }
                 drop(object);
                 return true;
             }

@@ -1,6 +1,9 @@
 //! How an object gets into the store, and how it leaves.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use super::{Shard, Store, lock, slot::Slot};
 use crate::cache::{key::Key, object::Object};
@@ -10,12 +13,19 @@ pub(super) const MOST_VARIANTS: usize = 32;
 
 impl<E> Store<E> {
     /// Takes an object in, in place of `old` and of every variant that the same request fields
-    /// select. Its body may still be growing.
-    pub(in crate::cache) fn insert(&self, object: &Arc<Object>) -> bool {
+    /// select, unless that is `void` by now. Its body may still be growing.
+    pub(in crate::cache) fn insert(&self, object: &Arc<Object>, void: &AtomicBool) -> bool {
         if object.bytes() > self.capacity() {
             return false;
         }
+        if object.content.is_on_disk() {
+            return self.refresh_on_disk(object);
+        }
         let (mut shard, index, hash) = self.shard(&object.key);
+        // Under the lock, so that no purge comes in between.
+        if void.load(Ordering::Acquire) {
+            return false;
+        }
         shard.unshared.forget(hash);
         let slot = shard.slots.entry(object.key.clone()).or_default();
         let mut gone: Vec<Arc<Object>> = Vec::new();
@@ -47,14 +57,57 @@ impl<E> Store<E> {
         drop(shard);
         drop(gone);
         if self.evict(index) {
+            if object.content.is_complete() {
+                self.offer(object);
+            }
             return true;
         }
         self.remove(object);
         false
     }
 
-    /// The body is complete: from now on the object may be evicted.
+    /// What is known of a body that stays on the disk has changed: that alone is written again.
+    fn refresh_on_disk(&self, object: &Arc<Object>) -> bool {
+        self.offer(object);
+        true
+    }
+
+    /// Takes an object in that has come from the disk, unless something newer is there already; its
+    /// body may still be growing. Answers what there is then, if it is something else.
+    pub(in crate::cache) fn promote(
+        &self,
+        object: &Arc<Object>,
+        void: &AtomicBool,
+    ) -> Option<Arc<Object>> {
+        let shard = self.shard(&object.key).0;
+        let selected = object.selection.digest();
+        let newer = shard.slots.get(&object.key).and_then(|slot| {
+            slot.variants.iter().find(|other| other.selection.digest() == selected).cloned()
+        });
+        drop(shard);
+        if newer.is_none() {
+            self.insert(object, void);
+        }
+        newer
+    }
+
+    /// The disk may have it.
+    fn offer(&self, object: &Arc<Object>) {
+        if let Some(disk) = &*self.disk.load() {
+            disk.offer(object, false);
+        }
+    }
+
+    /// The body is complete: from now on the object may be evicted, and it is written to the disk.
     pub fn settle(&self, object: &Arc<Object>) {
+        self.settle_promoted(object);
+        if object.is_kept() {
+            self.offer(object);
+        }
+    }
+
+    /// The same of an object that has come from there.
+    pub fn settle_promoted(&self, object: &Arc<Object>) {
         let (mut shard, index, hash) = self.shard(&object.key);
         if object.is_kept() {
             self.count(&mut shard, object, hash);
@@ -76,15 +129,22 @@ impl<E> Store<E> {
         self.discharge(&mut shard, object);
     }
 
-    /// Removes everything kept for a key, and keeps nothing of the fills in progress. Tells how
-    /// many objects went.
+    /// Removes everything kept for a key, on the disk too, and keeps nothing of the fills in
+    /// progress. Tells how many objects went.
     pub fn invalidate(&self, key: &Key) -> u64 {
+        let removed = self.invalidate_in_memory(key);
+        // Most of what is in memory is on the disk as well.
+        removed.max(self.disk.load().as_ref().map_or(0, |disk| disk.forget(key)))
+    }
+
+    /// The same, in memory alone.
+    pub fn invalidate_in_memory(&self, key: &Key) -> u64 {
         let mut shard = self.shard(key).0;
         let Some(slot) = shard.slots.remove(key) else { return 0 };
         self.clear(&mut shard, &slot)
     }
 
-    /// Removes everything whose URL begins so. Tells how many objects went.
+    /// Removes everything in memory whose URL begins so. Tells how many objects went.
     pub fn purge_prefix(&self, prefix: &[u8]) -> u64 {
         let mut removed = 0;
         for shard in &self.shards {

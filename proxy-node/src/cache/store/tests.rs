@@ -59,7 +59,7 @@ fn filled(store: &Store, bytes: usize) -> Arc<Body> {
 }
 
 fn body(object: &Object) -> &Arc<Body> {
-    let Content::Memory(body) = &object.content;
+    let Content::Memory(body) = &object.content else { panic!("not in memory") };
     body
 }
 

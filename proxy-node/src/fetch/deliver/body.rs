@@ -1,4 +1,4 @@
-//! Sends the body of an object to a client, from memory or as it is being filled.
+//! Sends the body of an object to a client, from memory, from the disk, or as it is being filled.
 //!
 //! Who follows the fill of another leaves it when it comes to a halt: it asks the origin itself and
 //! goes on where it was, provided that the new answer begins with the very bytes that have been
@@ -41,6 +41,8 @@ pub(super) const AT_ONCE: usize = 5;
 /// A larger part may take more of the kernel's memory than it should, where its client does not
 /// read.
 const LARGE: u64 = 256 * 1024;
+/// How long a piece of a body is waited for that is on the disk.
+const PIECE: Duration = Duration::from_secs(10);
 /// A reader that takes less than a segment in this time is let go if what it holds is needed and
 /// not kept for others.
 const SLOW: Duration = Duration::from_secs(15);
@@ -153,6 +155,11 @@ async fn waited(
     first: u64,
     at: u64,
 ) -> Next {
+    if delivery.object.content.is_on_disk() {
+        let timer = Timer::new(transaction.local.worker.wheel());
+        let read = timer.within(Kind::Other, PIECE, delivery.reader.next()).await;
+        return read.unwrap_or(Next::Failed);
+    }
     if delivery.leads || delivery.object.content.is_complete() {
         return delivery.reader.next().await;
     }

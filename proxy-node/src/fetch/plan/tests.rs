@@ -21,6 +21,7 @@ const NOW: u64 = 100_000;
 
 fn cache() -> Cache {
     Cache {
+        disk: 0,
         memory: 1 << 20,
         max_object_size: 1 << 20,
         collapsed_forwarding: true,

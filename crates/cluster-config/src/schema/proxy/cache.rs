@@ -12,8 +12,8 @@ use crate::schema::notation::{Duration, Regex, Size};
 pub struct Cache {
     /// Memory for cached objects; `0B`: nothing is cached.
     pub memory: Size,
-    /// Disk for cached objects.
-    #[schemars(extend("x-no-effect" = true))]
+    /// Disk for cached objects, at least `4MiB`: what memory cannot hold, and what is there again
+    /// after a restart. Absent or `0B`: memory alone. The directory is the node's `--cache-dir`.
     pub disk: Option<Size>,
     /// Larger bodies are not kept.
     pub max_object_size: Size,

@@ -1,0 +1,470 @@
+//! The disk tier: what the memory cannot hold, and what is there again after a restart, whether the
+//! process before it stopped or was killed.
+//!
+//! Reading order: [`record`] and [`stored`] (what stands on the disk), [`segment`] (a file of that),
+//! [`log`] (files one behind the other), [`index`] (where what is), [`purges`] (what was taken
+//! away), [`load`] (all of it again after a restart), [`admission`] (what is worth a place),
+//! [`breaker`] (when the disk is left alone), [`inbox`] and [`writer`], [`reads`] (the threads that
+//! wait for the disk, so that no worker does), [`device`] and [`bytes`] below all. Why it is made so
+//! is in `docs/decisions/disk-tier.md`.
+//!
+//! A tier that is not there (another process has its directory, the disk fails or is slow) is a
+//! miss, and never an error.
+
+pub mod admission;
+pub mod breaker;
+pub mod bytes;
+pub mod counts;
+pub mod device;
+pub mod inbox;
+pub mod index;
+pub mod load;
+pub mod log;
+pub mod purges;
+pub mod reads;
+pub mod record;
+pub mod segment;
+pub mod stored;
+mod writer;
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ::bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::cache::{
+    budget::Budget,
+    content::{self, Content},
+    key::Key,
+    object::Object,
+    policy::Freshness,
+};
+use admission::Sketch;
+use breaker::Breaker;
+use counts::Counts;
+use device::{Device, Directory, Unusable};
+use inbox::{Inbox, Offer, Order};
+use log::Shared;
+use purges::Purge;
+use reads::{Loaded, NotRead, Reads};
+use record::Place;
+
+/// How long a request waits for the disk before it asks the origin.
+pub const PATIENCE: Duration = Duration::from_millis(500);
+/// Bodies up to here stand behind their heads, are read with them, and come into memory when they
+/// are asked for; larger ones are in pieces, and are read piece by piece.
+pub const INLINE: u64 = 256 << 10;
+/// Purges that wait until the tier is loaded. With more, everything is purged.
+const MOST_EARLY: usize = 4096;
+
+/// Opens the directory.
+pub type Opener = Box<dyn Fn() -> Result<Arc<dyn Device>, Unusable> + Send>;
+/// A clock.
+pub type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
+
+/// What a tier has to know.
+pub struct Settings {
+    pub open: Opener,
+    /// Bytes that it may take.
+    pub capacity: u64,
+    /// Bytes of memory that what waits to be written may hold.
+    pub queue: u64,
+    /// Threads that read.
+    pub readers: usize,
+    /// The secret of a new directory.
+    pub seed: u64,
+    /// Milliseconds since the epoch, had the wall clock not been set since the start.
+    pub clock: Clock,
+}
+
+impl Settings {
+    /// Of a tier in a directory of the file system.
+    #[must_use]
+    pub fn new(path: PathBuf, capacity: u64, queue: u64, seed: u64, clock: Clock) -> Self {
+        let open = move || -> Result<Arc<dyn Device>, Unusable> {
+            Ok(Arc::new(Directory::open(&path, load::is_ours)?))
+        };
+        Self { open: Box::new(open), capacity, queue, readers: 4, seed, clock }
+    }
+}
+
+/// Whether the tier can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// What is on the disk is being looked through.
+    Loading,
+    Ready,
+    /// The node serves from memory alone, for this reason; it is tried again.
+    Down(String),
+}
+
+/// The disk tier.
+pub struct Disk {
+    ready: OnceLock<Ready>,
+    standing: Mutex<Standing>,
+    /// What was purged before it was loaded; `None`: it is.
+    early: Mutex<Option<Vec<Early>>>,
+    inbox: Inbox,
+    sketch: Sketch,
+    breaker: Mutex<Breaker>,
+    capacity: AtomicU64,
+    queue: u64,
+    clock: Clock,
+    budget: Arc<Budget>,
+    counts: Arc<Counts>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Ready {
+    shared: Arc<Shared>,
+    reads: Arc<Reads>,
+}
+
+/// What is purged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    Key(Key),
+    Prefix(Vec<u8>),
+}
+
+type Answer = oneshot::Sender<Result<u64, String>>;
+
+struct Early {
+    what: What,
+    answer: Option<Answer>,
+}
+
+/// Something on its way from the disk.
+#[derive(Debug)]
+pub struct Reading {
+    pub answer: oneshot::Receiver<Result<Box<Loaded>, NotRead>>,
+    hash: u64,
+    place: Place,
+    digest: Option<stored::Digest>,
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Disk").field("standing", &self.standing()).finish_non_exhaustive()
+    }
+}
+
+impl Disk {
+    /// Starts a tier. It is of no use until it has been loaded, on a thread of its own.
+    ///
+    /// # Errors
+    /// There can be no thread.
+    pub fn start(settings: Settings, budget: &Arc<Budget>) -> std::io::Result<Arc<Self>> {
+        let Settings { open, capacity, queue, readers, seed, clock } = settings;
+        let disk = Arc::new(Self {
+            ready: OnceLock::new(),
+            standing: Mutex::new(Standing::Loading),
+            early: Mutex::new(Some(Vec::new())),
+            inbox: Inbox::default(),
+            sketch: Sketch::default(),
+            breaker: Mutex::default(),
+            capacity: AtomicU64::new(capacity),
+            queue,
+            clock,
+            budget: budget.clone(),
+            counts: Arc::default(),
+            thread: Mutex::default(),
+        });
+        let writing = disk.clone();
+        let thread = std::thread::Builder::new()
+            .name("disk-write".into())
+            .spawn(move || writer::run(&writing, &open, readers, seed))?;
+        *lock(&disk.thread) = Some(thread);
+        Ok(disk)
+    }
+
+    /// Writes what waits, closes the log, and lets the directory go.
+    pub fn stop(&self) {
+        self.inbox.stop();
+        if let Some(ready) = self.ready.get() {
+            ready.reads.stop();
+        }
+        if let Some(thread) = lock(&self.thread).take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that writes the disk cache has panicked");
+        }
+    }
+
+    /// Whether it can be used.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let standing = lock(&self.standing).clone();
+        if standing == Standing::Ready && lock(&self.breaker).is_open() {
+            return Standing::Down("it fails or does not answer in time".into());
+        }
+        standing
+    }
+
+    #[must_use]
+    pub const fn counts(&self) -> &Arc<Counts> {
+        &self.counts
+    }
+
+    /// Objects that it has.
+    #[must_use]
+    pub fn objects(&self) -> u64 {
+        self.ready.get().map_or(0, |ready| ready.shared.index.objects())
+    }
+
+    /// Bytes of its files.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.ready.get().map_or(0, |ready| ready.shared.used())
+    }
+
+    /// Bytes of memory that its index takes.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.ready.get().map_or(0, |ready| ready.shared.index.memory())
+    }
+
+    /// Bytes that its files may take.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.capacity.load(Ordering::Relaxed)
+    }
+
+    pub fn set_capacity(&self, capacity: u64) {
+        if self.capacity.swap(capacity, Ordering::Relaxed) != capacity {
+            self.inbox.set_capacity(capacity);
+        }
+    }
+
+    /// Whether it has anything for a key. Asks the index alone.
+    #[must_use]
+    pub fn contains(&self, key: &Key) -> bool {
+        let Some(ready) = self.ready.get() else { return false };
+        ready.shared.index.contains(ready.shared.hash(key.as_bytes()))
+    }
+
+    /// Has read what a request with these fields selects. `None`: there is nothing, or the disk
+    /// cannot be asked.
+    pub fn find<'a>(
+        &self,
+        key: &Key,
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+    ) -> Option<Reading> {
+        let Ready { shared, reads } = self.ready.get()?;
+        let hash = shared.hash(key.as_bytes());
+        self.sketch.note(hash);
+        let selects = |candidate: &index::Candidate| match &candidate.names {
+            None => Some((candidate.place, None)),
+            Some(names) => {
+                let digest = stored::digest(names, fields.clone());
+                (stored::short(&digest) == candidate.digest)
+                    .then_some((candidate.place, Some(digest)))
+            }
+        };
+        let (place, digest) = shared.index.candidates(hash).iter().rev().find_map(selects)?;
+        if !lock(&self.breaker).allows((self.clock)()) {
+            return None;
+        }
+        let Some(answer) = reads.object(hash, place) else {
+            // Its segment has gone, or the queue is full.
+            if shared.segment(place.segment).is_none() {
+                shared.index.remove_at(hash, &place);
+            }
+            return None;
+        };
+        Some(Reading { answer, hash, place, digest })
+    }
+
+    /// What has come of it. `read`: none where it was not waited for any longer. `None`: it is of no
+    /// use, and the origin is asked.
+    pub fn take(
+        self: &Arc<Self>,
+        reading: &Reading,
+        key: &Key,
+        read: Option<Result<Box<Loaded>, NotRead>>,
+    ) -> Option<Found> {
+        let ready = self.ready.get()?;
+        let shared = &ready.shared;
+        let now = (self.clock)();
+        let loaded = match read {
+            Some(Ok(loaded)) => *loaded,
+            Some(Err(NotRead::Corrupt)) => {
+                shared.index.remove_at(reading.hash, &reading.place);
+                tracing::warn!(url = %key, "the disk cache had something else than was written");
+                return None;
+            }
+            Some(Err(NotRead::Io(error))) => {
+                shared.index.remove_at(reading.hash, &reading.place);
+                self.failed(&format!("cannot be read: {error}"));
+                return None;
+            }
+            None => {
+                self.counts.late.fetch_add(1, Ordering::Relaxed);
+                self.failed("does not answer in time");
+                return None;
+            }
+        };
+        lock(&self.breaker).succeeded();
+        let Loaded { stored, sequence, body } = loaded;
+        let selected = stored.varied.as_ref().map(|varied| varied.digest) == reading.digest;
+        if stored.key != key.as_bytes()
+            || !selected
+            || shared.is_purged(reading.hash, &stored.key, sequence)
+        {
+            return None;
+        }
+        let content = match &stored.body {
+            stored::Place::Inline => None,
+            stored::Place::Extents(extents) => {
+                let of = (reading.hash, reading.place);
+                let new = content::disk::Body::new(self, &ready.reads, shared, extents, of);
+                let Some(body) = new else {
+                    // A part of it has gone with its segment.
+                    shared.index.remove_at(reading.hash, &reading.place);
+                    return None;
+                };
+                Some(Content::Disk(Arc::new(body)))
+            }
+        };
+        shared.index.touch(reading.hash, &reading.place);
+        self.counts.hits.fetch_add(1, Ordering::Relaxed);
+        let facts = stored.facts();
+        let doubtful = sequence < shared.doubtful;
+        let freshness = stored.freshness(&facts, now / 1000, doubtful);
+        Some(Found { stored, facts, freshness, content, body })
+    }
+
+    /// An object is complete: it is written, if that is worth it. `popular`: it is known to be.
+    pub fn offer(&self, object: &Arc<Object>, popular: bool) {
+        let Some(Ready { shared, .. }) = self.ready.get() else { return };
+        if lock(&self.breaker).is_open() || object.content.len() > self.capacity() / 4 {
+            return;
+        }
+        let hash = shared.hash(object.key.as_bytes());
+        let full = shared.full.load(Ordering::Relaxed);
+        if full && !popular && !self.sketch.is_worth_it(hash) {
+            self.counts.declined.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let varied = object.selection.names().zip(object.selection.durable());
+        let bytes = object.bytes();
+        let make = || Offer {
+            sequence: shared.number(),
+            object: object.clone(),
+            varied: varied.map(|(names, digest)| (names.clone(), *digest)),
+            bytes,
+        };
+        if !self.inbox.offer(self.queue, bytes, make) {
+            self.counts.queue_full.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes everything away that is stored for a key: from now on nobody gets it, and it is written
+    /// down soon. Tells how many objects went.
+    pub fn forget(&self, key: &Key) -> u64 {
+        if let Some(Ready { shared, .. }) = self.ready.get() {
+            // Most of what changes has never been stored.
+            let hash = shared.hash(key.as_bytes());
+            if self.inbox.is_empty() && !shared.index.contains(hash) {
+                return 0;
+            }
+        }
+        self.order(What::Key(key.clone()), None)
+    }
+
+    /// Takes something away, and returns when that is on the disk. Tells how many objects went.
+    ///
+    /// # Errors
+    /// It is gone for now, but may be back after a restart: what to tell an operator.
+    pub async fn purge(&self, what: What) -> Result<u64, String> {
+        let (answer, answered) = oneshot::channel();
+        self.order(what, Some(answer));
+        answered.await.unwrap_or_else(|_| Err("the disk cache is stopped".into()))
+    }
+
+    fn order(&self, what: What, answer: Option<Answer>) -> u64 {
+        let mut early = lock(&self.early);
+        if let Some(early) = &mut *early {
+            if let Standing::Down(reason) = &*lock(&self.standing)
+                && let Some(answer) = answer
+            {
+                drop(answer.send(Err(reason.clone())));
+                early.push(Early { what, answer: None });
+            } else {
+                early.push(Early { what, answer });
+            }
+            if early.len() > MOST_EARLY {
+                early.retain(|it| it.answer.is_some());
+                early.push(Early { what: What::Prefix(Vec::new()), answer: None });
+            }
+            return 0;
+        }
+        drop(early);
+        let Some(Ready { shared, .. }) = self.ready.get() else { return 0 };
+        let purge = match what {
+            What::Key(key) => Purge::Key(shared.hash(key.as_bytes())),
+            What::Prefix(prefix) => Purge::Prefix(prefix),
+        };
+        let (purge, sequence, removed) = shared.purge(purge);
+        let everything = || {
+            let (purge, sequence, _) = shared.purge(Purge::Prefix(Vec::new()));
+            (purge, sequence)
+        };
+        self.inbox.order(Order { purge, sequence, removed, answer }, everything);
+        removed
+    }
+
+    /// The disk failed. Said once until it has recovered.
+    pub(crate) fn failed(&self, how: &str) {
+        if lock(&self.breaker).failed((self.clock)()) {
+            tracing::error!("the disk cache {how}: this node serves from memory until it recovers");
+        }
+    }
+
+    /// A part of an object cannot be read.
+    pub(crate) fn spoiled(&self, (hash, place): (u64, Place), error: &NotRead) {
+        if let Some(ready) = self.ready.get() {
+            ready.shared.index.remove_at(hash, &place);
+        }
+        if matches!(error, NotRead::Io(_)) {
+            self.failed(&format!("cannot be read: {error}"));
+        }
+    }
+
+    /// The account that what is read is charged to.
+    #[must_use]
+    pub const fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    fn stand(&self, standing: Standing) {
+        *lock(&self.standing) = standing;
+    }
+}
+
+/// A response as it comes from the disk.
+#[derive(Debug)]
+pub struct Found {
+    pub stored: stored::Stored,
+    pub facts: crate::cache::facts::ResponseFacts,
+    pub freshness: Freshness,
+    /// The body, where that stays on the disk.
+    pub content: Option<Content>,
+    /// The body otherwise.
+    pub body: Bytes,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

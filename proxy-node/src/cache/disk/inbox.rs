@@ -1,0 +1,161 @@
+//! What is to be written: a queue that is bounded in bytes, as what waits in it stays in memory.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use super::purges::Purge;
+use crate::cache::{object::Object, vary::Names};
+
+/// Purges that wait to be written. With more, everything is purged.
+const MOST_PURGES: usize = 4096;
+
+/// An object that is to be written.
+#[derive(Debug)]
+pub struct Offer {
+    pub sequence: u64,
+    pub object: Arc<Object>,
+    /// What selects it, with the digest of the values.
+    pub varied: Option<(Names, super::stored::Digest)>,
+    /// Bytes that it keeps in memory while it waits.
+    pub bytes: u64,
+}
+
+/// A purge that is to be written.
+#[derive(Debug)]
+pub struct Order {
+    pub purge: Purge,
+    pub sequence: u64,
+    /// How many objects went already.
+    pub removed: u64,
+    /// Who waits until it is on the disk.
+    pub answer: Option<oneshot::Sender<Result<u64, String>>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    offers: VecDeque<Offer>,
+    bytes: u64,
+    orders: Vec<Order>,
+    capacity: Option<u64>,
+    stopped: bool,
+}
+
+/// What the writer does next.
+#[derive(Debug, Default)]
+pub struct Work {
+    pub offers: Vec<Offer>,
+    pub orders: Vec<Order>,
+    pub capacity: Option<u64>,
+    pub stopped: bool,
+    /// The smallest number of what is to be written later.
+    pub oldest: u64,
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    state: Mutex<State>,
+    more: Condvar,
+}
+
+impl Inbox {
+    /// Puts an object in, with the number that `number` gives it. False: there is no room for it in
+    /// so many bytes.
+    pub fn offer(&self, most: u64, bytes: u64, make: impl FnOnce() -> Offer) -> bool {
+        let mut state = self.lock();
+        if state.stopped || (state.bytes > 0 && state.bytes + bytes > most) {
+            return false;
+        }
+        let offer = make();
+        state.bytes += bytes;
+        state.offers.push_back(offer);
+        drop(state);
+        self.more.notify_one();
+        true
+    }
+
+    /// Whether anything waits to be written.
+    pub fn is_empty(&self) -> bool {
+        self.lock().offers.is_empty()
+    }
+
+    /// Puts a purge in. Nobody waits for too many of them: they are one of everything then, which
+    /// `everything` makes.
+    pub fn order(&self, order: Order, everything: impl FnOnce() -> (Purge, u64)) {
+        let mut state = self.lock();
+        if state.orders.len() >= MOST_PURGES && order.answer.is_none() {
+            state.orders.retain(|order| order.answer.is_some());
+            let (purge, sequence) = everything();
+            state.orders.push(Order { purge, sequence, removed: 0, answer: None });
+        } else {
+            state.orders.push(order);
+        }
+        drop(state);
+        self.more.notify_one();
+    }
+
+    pub fn set_capacity(&self, capacity: u64) {
+        self.lock().capacity = Some(capacity);
+        self.more.notify_one();
+    }
+
+    pub fn stop(&self) {
+        self.lock().stopped = true;
+        self.more.notify_all();
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.lock().stopped
+    }
+
+    /// Waits for something to do, for so long at the most. Takes up to so many bytes of it.
+    pub fn wait(&self, within: Duration, bytes: u64) -> Work {
+        let mut state = self.lock();
+        if state.offers.is_empty()
+            && state.orders.is_empty()
+            && state.capacity.is_none()
+            && !state.stopped
+        {
+            let waited = self.more.wait_timeout(state, within);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let mut work = Work {
+            orders: std::mem::take(&mut state.orders),
+            capacity: state.capacity.take(),
+            ..Work::default()
+        };
+        let mut taken = 0;
+        while taken <= bytes
+            && let Some(offer) = state.offers.pop_front()
+        {
+            taken += offer.bytes;
+            work.offers.push(offer);
+        }
+        work.stopped = state.stopped && state.offers.is_empty();
+        let waiting = state.offers.front().or(work.offers.first());
+        work.oldest = work.offers.first().or(waiting).map_or(u64::MAX, |offer| offer.sequence);
+        work
+    }
+
+    /// What was taken is written, and no longer in memory for that.
+    pub fn done(&self, bytes: u64) {
+        self.lock().bytes -= bytes;
+    }
+
+    /// What waits is not written.
+    pub fn refuse(&self) -> Vec<Order> {
+        let mut state = self.lock();
+        state.offers.clear();
+        state.bytes = 0;
+        std::mem::take(&mut state.orders)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

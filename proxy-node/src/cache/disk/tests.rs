@@ -1,0 +1,3 @@
+mod files;
+mod log;
+mod tier;
