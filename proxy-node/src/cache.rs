@@ -2,10 +2,10 @@
 //!
 //! Reading order: [`key`] (what is the same thing), [`facts`] and [`directives`] (what messages
 //! say), [`vary`] (which variant), [`policy`] (what may be done), [`object`] and [`content`] (what
-//! is kept, and where its bytes are), [`disk`] (the tier below memory), [`serve`] (what of it a client gets), [`budget`] (what memory
-//! is charged to), [`store`] and [`eviction`] (where objects are, and what goes when it is full),
-//! [`unshared`] (what is not waited for), [`ticket`] and [`hints`] (who fills, who waits, and what
-//! those hear).
+//! is kept, and where its bytes are), [`disk`] (the tier below memory), [`serve`] (what of it a
+//! client gets), [`budget`] (what memory is charged to), [`store`] and [`eviction`] (where objects
+//! are, and what goes when it is full), [`unshared`] (what is not waited for), [`ticket`] and
+//! [`hints`] (who fills, who waits, and what those hear).
 //!
 //! A floor: it uses no other module of this crate, so it knows no configuration, no request under
 //! way and no socket; of the crate `relay` it takes the codec's plain types and functions alone

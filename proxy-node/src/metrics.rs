@@ -208,8 +208,8 @@ metrics! {
         have.";
     gauge disk_index = DISK_INDEX "shoal_proxy_disk_index_bytes": "Bytes of memory that say where \
         on the disk what is.";
-    gauge disk_load = DISK_LOAD "shoal_proxy_disk_load_milliseconds": "How long it took to find out \
-        what is on the disk, when the node started.";
+    gauge disk_load = DISK_LOAD "shoal_proxy_disk_load_milliseconds": "How long it took to find \
+        out what is on the disk, when the node started.";
     counter disk_hits = DISK_HITS "shoal_proxy_disk_hits_total": "Objects read from the disk for a \
         request.";
     counter disk_written = DISK_WRITTEN "shoal_proxy_disk_written_total": "Objects written to the \

@@ -1,12 +1,12 @@
 //! The disk tier: what the memory cannot hold, and what is there again after a restart, whether the
 //! process before it stopped or was killed.
 //!
-//! Reading order: [`record`] and [`stored`] (what stands on the disk), [`segment`] (a file of that),
-//! [`log`] (files one behind the other), [`index`] (where what is), [`purges`] (what was taken
-//! away), [`load`] (all of it again after a restart), [`admission`] (what is worth a place),
+//! Reading order: [`record`] and [`stored`] (what stands on the disk), [`segment`] (a file of
+//! that), [`log`] (files one behind the other), [`index`] (where what is), [`purges`] (what was
+//! taken away), [`load`] (all of it again after a restart), [`admission`] (what is worth a place),
 //! [`breaker`] (when the disk is left alone), [`inbox`] and [`writer`], [`reads`] (the threads that
-//! wait for the disk, so that no worker does), [`device`] and [`bytes`] below all. Why it is made so
-//! is in `docs/decisions/disk-tier.md`.
+//! wait for the disk, so that no worker does), [`device`] and [`bytes`] below all. Why it is made
+//! so is in `docs/decisions/disk-tier.md`.
 //!
 //! A tier that is not there (another process has its directory, the disk fails or is slow) is a
 //! miss, and never an error.
@@ -283,8 +283,8 @@ impl Disk {
         Some(Reading { answer, hash, place, digest })
     }
 
-    /// What has come of it. `read`: none where it was not waited for any longer. `None`: it is of no
-    /// use, and the origin is asked.
+    /// What has come of it. `read`: none where it was not waited for any longer. `None`: it is of
+    /// no use, and the origin is asked.
     pub fn take(
         self: &Arc<Self>,
         reading: &Reading,
@@ -367,8 +367,8 @@ impl Disk {
         }
     }
 
-    /// Takes everything away that is stored for a key: from now on nobody gets it, and it is written
-    /// down soon. Tells how many objects went.
+    /// Takes everything away that is stored for a key: from now on nobody gets it, and it is
+    /// written down soon. Tells how many objects went.
     pub fn forget(&self, key: &Key) -> u64 {
         if let Some(Ready { shared, .. }) = self.ready.get() {
             // Most of what changes has never been stored.

@@ -1,5 +1,5 @@
-//! Whether the disk is asked at all. One that fails or does not answer is left alone for a while, so
-//! that no request waits for it again and again. Pure.
+//! Whether the disk is asked at all. One that fails or does not answer is left alone for a while,
+//! so that no request waits for it again and again. Pure.
 
 /// Failures in a row after which the disk is left alone.
 const FAILURES: u32 = 5;

@@ -1,5 +1,5 @@
-//! From a directory to a log: what a process finds when it starts, whether the one before it stopped
-//! or was killed.
+//! From a directory to a log: what a process finds when it starts, whether the one before it
+//! stopped or was killed.
 
 use std::{
     collections::BTreeMap,

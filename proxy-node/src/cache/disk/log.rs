@@ -1,6 +1,6 @@
-//! The log: what is stored is appended to the newest segment, and the oldest segment goes when there
-//! is no room for another. Whatever was used since it was written is written again first, so that
-//! what is popular stays (FIFO with reinsertion). It belongs to one thread.
+//! The log: what is stored is appended to the newest segment, and the oldest segment goes when
+//! there is no room for another. Whatever was used since it was written is written again first, so
+//! that what is popular stays (FIFO with reinsertion). It belongs to one thread.
 
 use std::{
     collections::BTreeMap,
@@ -43,7 +43,8 @@ pub struct Shared {
     pub(super) segments: RwLock<BTreeMap<u32, Arc<Segment>>>,
     pub(super) purges: Mutex<Purges>,
     pub(super) sequence: AtomicU64,
-    /// Records before this number are of a time of which the clock does not say how long ago it was.
+    /// Records before this number are of a time of which the clock does not say how long ago it
+    /// was.
     pub(super) doubtful: u64,
     /// Whether the oldest has gone already for want of room.
     pub(super) full: std::sync::atomic::AtomicBool,
@@ -415,7 +416,8 @@ impl Log {
         }
         self.segments().remove(&segment.id);
         if let Err(error) = self.shared.device.remove(&segment::name(segment.id)) {
-            tracing::warn!(%error, segment = segment.id, "cannot remove a segment of the disk cache");
+            let segment = segment.id;
+            tracing::warn!(%error, segment, "cannot remove a segment of the disk cache");
         }
         self.shared.counts.reclaimed.fetch_add(1, Ordering::Relaxed);
     }

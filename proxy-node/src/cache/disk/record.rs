@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  0 magic  4 version  5 kind  8 sequence  16 hash of the key  24 bytes of meta  28 bytes of body
-//! 32 segment  36 place, in units  40 sum of meta  48 sum of body  56 sum of the header  64 meta, body
+//! 32 segment  36 place, in units  40 sum of meta  48 sum of body  56 sum of the header  64 meta,
+//!    and the body
 //! ```
 //!
 //! Records begin at multiples of [`UNIT`]. The sums are XXH3 with the secret of the directory, and

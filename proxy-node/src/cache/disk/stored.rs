@@ -2,8 +2,8 @@
 //! restart, whatever this process still knows. Pure.
 //!
 //! Cache-Control, validators and Vary are read from the stored head again, by the code that read
-//! them when they came; what cannot be seen there (when it came and how old it was, how long it lives
-//! and what says so) stands beside it.
+//! them when they came; what cannot be seen there (when it came and how old it was, how long it
+//! lives and what says so) stands beside it.
 
 use std::{
     hash::Hasher,

@@ -192,8 +192,8 @@ proptest! {
                 if cut { bytes.truncate(at / 8) } else { bytes[at / 8] ^= 1 << (at % 8) }
             }
         });
-        // Purges that were cut off whole are the one thing that nobody could notice: they are on the
-        // disk before they are acknowledged.
+        // Purges that were cut off whole are the one thing that nobody could notice: they are on
+        // the disk before they are acknowledged.
         prop_assume!(!(cut && names[file.index(names.len())] == "purges"));
         let log = open(&left);
         for key in 0..40 {
