@@ -26,6 +26,9 @@ pub struct Queues {
     ghost_set: HashSet<u64>,
 }
 
+/// An object, its bytes, and the hash of its key.
+type Entry = (Arc<Object>, u64, u64);
+
 #[derive(Debug, Default)]
 struct Queue {
     /// Weak, so that what was removed otherwise does not stay in memory; with its bytes and the
@@ -83,7 +86,7 @@ impl Queues {
     }
 
     /// The next one that has not been used lately.
-    fn unused(&mut self) -> Option<((Arc<Object>, u64, u64), bool)> {
+    fn unused(&mut self) -> Option<(Entry, bool)> {
         loop {
             let total = self.small.bytes + self.main.bytes;
             let from_small =
