@@ -238,7 +238,7 @@ impl<'a> Exchange<'a> {
     {
         loop {
             let bytes = self.response(head, limits, &mut late).await?;
-            let takes = interims.takes(head, &bytes, clock::now());
+            let takes = interims.takes(head, &bytes, clock::now);
             if !takes.map_err(|malformed| self.upstream_failed(malformed))? {
                 return Ok(bytes);
             }

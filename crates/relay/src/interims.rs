@@ -49,12 +49,12 @@ impl Interims {
         &mut self,
         head: &ResponseHead,
         bytes: &[u8],
-        now: Instant,
+        now: impl FnOnce() -> Instant,
     ) -> Result<bool, Malformed> {
         if !head.is_interim() {
             return Ok(false);
         }
-        self.admit(bytes.len(), now).map(|()| true)
+        self.admit(bytes.len(), now()).map(|()| true)
     }
 
     /// One more, with a head of so many bytes.

@@ -54,8 +54,8 @@ struct Inner {
     worker: Worker,
     /// What has been received and not been consumed: the beginning of the next message.
     input: BytesMut,
-    /// Bytes that go out in front of the first write.
-    preamble: Bytes,
+    /// Bytes that go out in front of the first write: of few connections, and not for long.
+    preamble: Option<Box<Bytes>>,
     reading: Deadline,
     writing: Deadline,
     /// The peer has sent its last byte.
@@ -112,7 +112,7 @@ impl Stream {
             io,
             worker: worker.clone(),
             input: BytesMut::new(),
-            preamble: Bytes::new(),
+            preamble: None,
             reading: Deadline::new(worker),
             writing: Deadline::new(worker),
             ended: false,
@@ -238,7 +238,7 @@ impl Stream {
     /// Sets bytes that are sent together with the first write, in front of it, so that a PROXY
     /// header costs no system call and no packet of its own.
     pub fn set_preamble(&mut self, preamble: Bytes) {
-        self.0.preamble = preamble;
+        self.0.preamble = (!preamble.is_empty()).then(|| Box::new(preamble));
     }
 
     /// The worker that this connection belongs to.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use self::ring::{NEVER, Ring};
+use self::ring::{NEVER, NONE, Ring};
 use crate::clock;
 
 /// The wheel's resolution: deadlines fire up to two ticks late, never early.
@@ -147,17 +147,19 @@ impl Wheel {
     }
 }
 
-/// One deadline, disarmed until it is used; owned by a connection and used again and again.
+/// One deadline, disarmed until it is used; owned by a connection and used again and again. One
+/// that was never used has no place in the wheel: most connections never wait to write.
 pub struct Timer {
     wheel: Wheel,
-    key: u32,
+    /// [`NONE`]: it has no place yet.
+    key: Cell<u32>,
+    armed: Cell<bool>,
 }
 
 impl Timer {
     /// A disarmed timer.
     pub fn new(wheel: &Wheel) -> Self {
-        let key = wheel.0.ring.borrow_mut().insert();
-        Self { wheel: wheel.clone(), key }
+        Self { wheel: wheel.clone(), key: Cell::new(NONE), armed: Cell::new(false) }
     }
 
     /// Expires after `duration` from now, rounded up to ticks. Replaces what was armed before.
@@ -166,7 +168,9 @@ impl Timer {
         // One more, as the current tick has partly passed, and one as the coarse clock may be
         // behind by as much.
         let due = self.wheel.coarse_tick() + ticks + 2;
-        let visit = self.wheel.0.ring.borrow_mut().arm(self.key, kind, due);
+        let key = self.key();
+        let visit = self.wheel.0.ring.borrow_mut().arm(key, kind, due);
+        self.armed.set(true);
         if visit.is_some_and(|visit| visit < self.wheel.0.sleeping_until.get()) {
             self.wheel.0.sooner.notify_one();
         }
@@ -174,17 +178,30 @@ impl Timer {
 
     /// By which the wheel knows it.
     pub(crate) fn key(&self) -> u32 {
-        self.key
+        if self.key.get() == NONE {
+            self.key.set(self.wheel.0.ring.borrow_mut().insert());
+        }
+        self.key.get()
+    }
+
+    /// It was armed and has not been disarmed since; it may have expired. Its owner can have it
+    /// count as not armed for a while.
+    pub(crate) fn armed(&self) -> &Cell<bool> {
+        &self.armed
     }
 
     /// Never expires until armed again.
     pub fn disarm(&self) {
-        self.wheel.0.ring.borrow_mut().disarm(self.key);
+        self.armed.set(false);
+        if self.key.get() != NONE {
+            self.wheel.0.ring.borrow_mut().disarm(self.key.get());
+        }
     }
 
     /// Ready when the deadline has passed; the task is woken then.
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Elapsed> {
-        match self.wheel.0.ring.borrow_mut().poll(self.key, cx.waker()) {
+        let key = self.key();
+        match self.wheel.0.ring.borrow_mut().poll(key, cx.waker()) {
             Some(kind) => Poll::Ready(Elapsed(kind)),
             None => Poll::Pending,
         }
@@ -222,8 +239,10 @@ impl Drop for Timer {
     fn drop(&mut self) {
         // The waker is dropped outside the borrow: it may own the task that owns this timer's
         // siblings.
-        let waker = self.wheel.0.ring.borrow_mut().remove(self.key);
-        drop(waker);
+        if self.key.get() != NONE {
+            let waker = self.wheel.0.ring.borrow_mut().remove(self.key.get());
+            drop(waker);
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! The deadline of one direction: the peer has to make some progress within a time.
 
-use std::cell::Cell;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,28 +10,26 @@ use crate::worker::Worker;
 /// A timer that is armed at the first wait and stays armed until there is progress.
 pub(super) struct Deadline {
     pub(super) timer: Timer,
-    pub(super) armed: Cell<bool>,
 }
 
 impl Deadline {
     pub(super) fn new(worker: &Worker) -> Self {
-        Self { timer: Timer::new(worker.wheel()), armed: Cell::new(false) }
+        Self { timer: Timer::new(worker.wheel()) }
     }
 
     pub(super) fn progressed(&self) {
-        if self.armed.replace(false) {
+        if self.timer.armed().get() {
             self.timer.disarm();
         }
     }
 
     pub(super) fn arm(&self, kind: Kind, after: Duration) {
         self.timer.arm(kind, after);
-        self.armed.set(true);
     }
 
     /// To be called while there is no progress.
     pub(super) fn poll(&self, cx: &mut Context<'_>, kind: Kind, after: Duration) -> Poll<Fault> {
-        if !self.armed.get() {
+        if !self.timer.armed().get() {
             self.arm(kind, after);
         }
         self.timer.poll(cx).map(|elapsed| {

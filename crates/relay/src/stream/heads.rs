@@ -80,7 +80,7 @@ impl Stream {
     ) -> Result<Bytes, Fault> {
         loop {
             let bytes = self.read_response(head, limits, first_byte, rest).await?;
-            if !interims.takes(head, &bytes, clock::now())? {
+            if !interims.takes(head, &bytes, clock::now)? {
                 return Ok(bytes);
             }
             hint(head.view(&bytes));
@@ -130,7 +130,7 @@ impl Stream {
                 }
             }
             // The deadline is the head's, not the next piece's: dripping bytes does not extend it.
-            if !self.0.reading.armed.get() {
+            if !self.0.reading.timer.armed().get() {
                 self.0.reading.arm(Kind::Head, deadline);
             }
             let half = self.is_of_client() && !self.0.input.is_empty();
@@ -175,9 +175,9 @@ impl Stream {
             let more = input.len().max(SMALLEST);
             input.reserve(more);
         }
-        let armed = self.0.reading.armed.replace(false);
+        let armed = self.0.reading.timer.armed().replace(false);
         let read = if self.0.ended { Poll::Ready(Ok(0)) } else { self.poll_read_into_room(cx) };
-        self.0.reading.armed.set(armed);
+        self.0.reading.timer.armed().set(armed);
         read
     }
 
@@ -231,9 +231,9 @@ impl Stream {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<usize, Fault>> {
-        let armed = self.0.reading.armed.replace(false);
+        let armed = self.0.reading.timer.armed().replace(false);
         let read = self.poll_read(cx, 0);
-        self.0.reading.armed.set(armed);
+        self.0.reading.timer.armed().set(armed);
         Poll::Ready(ready!(read))
     }
 }

@@ -181,9 +181,8 @@ impl Stream {
         loop {
             let mut slices = [IoSlice::new(&[]); MAX_PARTS + 1];
             let mut count = 0;
-            for part in
-                std::iter::once(&self.0.preamble[..]).chain(parts.iter().copied().take(MAX_PARTS))
-            {
+            let preamble = self.0.preamble.as_deref().map_or(&[][..], |it| &it[..]);
+            for part in std::iter::once(preamble).chain(parts.iter().copied().take(MAX_PARTS)) {
                 if !part.is_empty() {
                     slices[count] = IoSlice::new(part);
                     count += 1;
@@ -207,8 +206,13 @@ impl Stream {
             }
             self.note_sent(n);
             self.0.writing.progressed();
-            let header = n.min(self.0.preamble.len());
-            self.0.preamble.advance(header);
+            let header = self.0.preamble.as_ref().map_or(0, |it| n.min(it.len()));
+            if let Some(preamble) = &mut self.0.preamble {
+                preamble.advance(header);
+                if preamble.is_empty() {
+                    self.0.preamble = None;
+                }
+            }
             if n > header {
                 return Poll::Ready(Ok(n - header));
             }

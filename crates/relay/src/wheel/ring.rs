@@ -6,7 +6,8 @@ use super::Kind;
 
 pub(super) const SLOTS: usize = 4096;
 const WORDS: usize = SLOTS / 64;
-const NONE: u32 = u32::MAX;
+/// No node.
+pub(super) const NONE: u32 = u32::MAX;
 /// Due never.
 pub(super) const NEVER: u64 = u64::MAX;
 

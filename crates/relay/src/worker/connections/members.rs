@@ -28,7 +28,6 @@ struct Link {
 }
 
 struct Member {
-    source: Source,
     /// What its client may have.
     allowance: Arc<Allowance>,
     /// Its reading deadline in the wheel.
@@ -119,7 +118,6 @@ impl Members {
         }
         let allowance = Arc::clone(allowance);
         self.slab[key as usize] = Some(Member {
-            source,
             allowance,
             timer,
             held: 0,
@@ -135,13 +133,19 @@ impl Members {
     /// Whose it is, and what they may have.
     pub(super) fn whose(&self, key: Place) -> Option<(Source, Arc<Allowance>)> {
         let member = self.slab.get(key as usize)?.as_ref()?;
-        Some((member.source, Arc::clone(&member.allowance)))
+        Some((self.source(member.groups), Arc::clone(&member.allowance)))
+    }
+
+    fn source(&self, groups: [u32; 2]) -> Source {
+        let [client, network] = groups.map(|group| self.groups[group as usize].of);
+        Source { client, network }
     }
 
     /// Returns what it had.
     pub(super) fn remove(&mut self, key: Place) -> Option<Left> {
-        let Member { source, allowance, held, waits, groups, links, .. } =
+        let Member { allowance, held, waits, groups, links, .. } =
             self.slab.get_mut(key as usize)?.take()?;
+        let source = self.source(groups);
         self.free.push(key);
         for (level, number) in groups.into_iter().enumerate() {
             let Link { prev, next } = links[level];
@@ -170,7 +174,8 @@ impl Members {
     pub(super) fn wait(&mut self, key: Place, waits: bool) -> Option<(Source, Arc<Allowance>)> {
         let member = self.at(key).filter(|member| member.waits != waits)?;
         member.waits = waits;
-        Some((member.source, Arc::clone(&member.allowance)))
+        let (groups, allowance) = (member.groups, Arc::clone(&member.allowance));
+        Some((self.source(groups), allowance))
     }
 
     /// How its client keeps up is looked at while it waits. False: it was too slow.
@@ -201,13 +206,13 @@ impl Members {
     /// It holds so much now. Returns whose it is, and what it held before.
     pub(super) fn hold(&mut self, key: Place, now: u32) -> Option<(Source, u32)> {
         let member = self.at(key)?;
-        let (source, groups) = (member.source, member.groups);
+        let groups = member.groups;
         let before = std::mem::replace(&mut member.held, now);
         for group in groups {
             let group = &mut self.groups[group as usize];
             group.held = (group.held + u64::from(now)).saturating_sub(u64::from(before));
         }
-        Some((source, before))
+        Some((self.source(groups), before))
     }
 
     /// What it holds.
