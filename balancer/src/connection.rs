@@ -15,7 +15,7 @@ use std::{
 use cluster_config::document::balancer::Mode;
 use dataplane::{
     connection::{self, Linger},
-    scratch::Futures,
+    scratch::Runners,
 };
 use relay::{fault::Fault, head::Version, listen::is_of_this_host, stream::Stream, wheel::Kind};
 
@@ -77,20 +77,27 @@ impl Connection {
     }
 }
 
-/// Serves a connection to its end. `request` is [`http::request`]; what it makes is kept in
-/// `requests`.
+/// What serves the requests of a worker's connections.
+pub type Requests = Runners<(Rc<Connection>, Stream), Ended>;
+
+/// What serves them as [`http::request`] does.
+#[must_use]
+pub fn requests() -> Requests {
+    Runners::new(|(connection, client)| http::request(connection, client))
+}
+
+/// Serves a connection to its end.
 #[expect(
     clippy::manual_async_fn,
     reason = "an async function has what it takes by value in its future twice; an idle \
               connection is little more than this future"
 )]
-pub fn serve<F: Future<Output = Ended> + 'static>(
+pub fn serve(
     local: Local,
     listener: Arc<Listener>,
     mut client: Stream,
     mut peer: SocketAddr,
-    requests: Rc<Futures<F>>,
-    request: fn(Rc<Connection>, Stream) -> F,
+    requests: Rc<Requests>,
 ) -> impl Future<Output = ()> {
     async move {
         let opened = Arc::clone(&listener.served());
@@ -115,7 +122,7 @@ pub fn serve<F: Future<Output = Ended> + 'static>(
         }
         if http2 && Box::pin(http2::is_spoken(&local, &opened, &mut client)).await {
             let entrance = http2::Entrance::new(&local, &listener, &opened, (peer, told));
-            return Box::pin(http2::serve(entrance, client, requests, request)).await;
+            return Box::pin(http2::serve(entrance, client, requests)).await;
         }
         let connection = RefCell::new(Connection::new(&local, &opened, peer, told));
         let idle = || (Kind::Idle, http::idle(&local, &connection.borrow().frontend));
@@ -126,7 +133,7 @@ pub fn serve<F: Future<Output = Ended> + 'static>(
                 let told = connection.told.clone();
                 *connection = Connection::new(&local, &listener.served(), peer, told);
             }
-            request(Rc::clone(&connection), client)
+            (Rc::clone(&connection), client)
         };
         let served = connection::serve(client, &requests, &LINGER, &idle, &request).await;
         if let Some((client, open)) = served {
@@ -249,28 +256,60 @@ impl Refused<'_> {
     }
 }
 
-/// A client's address as text, without an allocation; who came through a file has none.
-struct Text {
-    bytes: [u8; 48],
-    length: usize,
+/// A client's address as text; who came through a file has none.
+struct Text(Room);
+
+enum Room {
+    /// Of IPv4, whose longest has 15 characters: without an allocation, and small enough for what
+    /// the allocator has left beside the tasks of connections ([`Connection`] has 88 bytes).
+    Here {
+        bytes: [u8; 15],
+        length: u8,
+    },
+    Heap(Box<str>),
 }
 
 impl Text {
     fn of(address: IpAddr) -> Self {
         use std::io::Write as _;
-        let mut bytes = [0; 48];
+        if is_of_this_host(address) {
+            return Self(Room::Heap("unix".into()));
+        }
+        let mut bytes = [0; 15];
         let mut rest = &mut bytes[..];
-        // The longest IPv6 address has 45 characters.
-        let written = if is_of_this_host(address) {
-            rest.write_all(b"unix")
-        } else {
-            write!(rest, "{address}")
-        };
-        let length = if written.is_ok() { 48 - rest.len() } else { 0 };
-        Self { bytes, length }
+        if address.is_ipv4() && write!(rest, "{address}").is_ok() {
+            let length = (15 - rest.len()) as u8;
+            return Self(Room::Here { bytes, length });
+        }
+        Self(Room::Heap(address.to_string().into()))
     }
 
     fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+        match &self.0 {
+            Room::Here { bytes, length } => {
+                std::str::from_utf8(&bytes[..usize::from(*length)]).unwrap_or_default()
+            }
+            Room::Heap(text) => text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_s_address_is_text() {
+        for text in ["1.2.3.4", "255.255.255.255", "2001:db8::1", "ffff::1:2:3:4:5:6"] {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!(Text::of(address).as_str(), address.to_string());
+        }
+        assert_eq!(Text::of(relay::listen::THIS_HOST).as_str(), "unix");
+    }
+
+    #[test]
+    fn what_an_idle_connection_has_beside_its_task_is_small() {
+        // With the two counts of an `Rc` and a word of the allocator's 112.
+        assert!(size_of::<Connection>() <= 88, "{}", size_of::<Connection>());
     }
 }

@@ -13,7 +13,6 @@ use std::{
 use cluster_config::{FileReference, document::BalancerDocument};
 use dataplane::{
     listen::{Open, accept},
-    scratch::Futures,
     trace::span::Tracer,
 };
 use relay::worker::{Counts, Drained, Phase, Settings, Worker, Workers};
@@ -369,14 +368,14 @@ async fn work(
     worker.background(move || followed.clone().follow_roster());
     let watched = local.clone();
     worker.background(move || watched.clone().watch());
-    let requests = Rc::new(Futures::default());
+    let requests = Rc::new(connection::requests());
     accept(&worker, follow, |listener| {
         let served = Rc::new((local.clone(), listener));
         let requests = Rc::clone(&requests);
         move |_, client, peer| {
             let (local, listener) = (served.0.clone(), Arc::clone(&served.1));
             let requests = Rc::clone(&requests);
-            connection::serve(local, listener, client, peer, requests, connection::http::request)
+            connection::serve(local, listener, client, peer, requests)
         }
     })
     .await;

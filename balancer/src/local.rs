@@ -39,7 +39,7 @@ pub use backend::{Backend, Pick};
 use scratch::Pools;
 pub use scratch::Scratch;
 pub use slot::{Exchanging, Owing, Slot};
-pub use table::{Routed, Table};
+pub use table::{Routed, Served, Table};
 
 /// Records of connections that were refused, of one worker in one second.
 const REFUSALS: u32 = 20;
@@ -178,7 +178,8 @@ impl Local {
     /// The backend of a request or a connection, from the newest snapshot.
     #[must_use]
     pub fn backend(&self, frontend: &Frontend, question: Question<'_>) -> Option<Rc<Backend>> {
-        match self.table().route(frontend, question)? {
+        let table = self.table();
+        match table.route(table.served(frontend)?, question)? {
             Routed::Backend(backend) => Some(backend),
             Routed::Health(_) | Routed::Stats(_) => None,
         }

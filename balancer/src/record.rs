@@ -31,7 +31,9 @@ use dataplane::{
     },
 };
 use opentelemetry::KeyValue;
-use relay::{head::Version, proxy_status::ErrorType, rewrite::push_decimal};
+use relay::{
+    head::Version, octets::is_plain_in_json, proxy_status::ErrorType, rewrite::push_decimal,
+};
 
 use crate::{listen::Frontend, server::Server};
 use copies::Copies;
@@ -216,8 +218,11 @@ impl Record<'_> {
     /// heads.
     fn write(&self, out: &mut Vec<u8>, time: &str) {
         let mut id = uuid::Uuid::encode_buffer();
-        text(out, br#"{"time":""#, time);
-        text(out, br#"","id":""#, self.id.hyphenated().encode_lower(&mut id));
+        // These two are of our own making.
+        out.extend_from_slice(br#"{"time":""#);
+        out.extend_from_slice(time.as_bytes());
+        out.extend_from_slice(br#"","id":""#);
+        out.extend_from_slice(self.id.hyphenated().encode_lower(&mut id).as_bytes());
         text(out, br#"","client":""#, self.client);
         text(out, br#"","frontend":""#, self.frontend);
         text(out, br#"","method":""#, self.method);
@@ -243,6 +248,9 @@ fn text(out: &mut Vec<u8>, before: &[u8], text: &str) {
     let special = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\' | 0x7f);
     out.extend_from_slice(before);
     let mut rest = text.as_bytes();
+    if is_plain_in_json(rest) {
+        return out.extend_from_slice(rest);
+    }
     while let Some(at) = rest.iter().position(special) {
         out.extend_from_slice(&rest[..at]);
         match rest[at] {
@@ -314,9 +322,9 @@ impl Journal {
             return;
         }
         let count = self.count.replace(0);
-        // The next one will be as large: growing to that size again would copy every line several
-        // times.
-        let room = lines.capacity().min(FULL + FULL / 4);
+        // The next one will be about as large: growing to that size again would copy every line
+        // several times. What idles holds little.
+        let room = (lines.len() + lines.len() / 4).min(FULL + FULL / 4);
         let bytes = std::mem::replace(&mut *lines, Vec::with_capacity(room));
         self.recorder.record(Lines { bytes, count });
     }

@@ -1,6 +1,6 @@
 //! One request: what was asked, by whom and where.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{cell::OnceCell, net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use cluster_config::document::balancer::{ClientTimeouts, ForwardedFor};
@@ -9,7 +9,7 @@ use relay::{
     head::{self, RequestHead},
     method::Method,
 };
-use uuid::Uuid;
+use uuid::{Uuid, fmt::Hyphenated};
 
 use crate::{
     fields::{Known, Rewrites},
@@ -35,6 +35,8 @@ pub struct Request<'a> {
     pub client: &'a str,
     /// Names it everywhere.
     pub id: Uuid,
+    /// The same as text, once it was asked for.
+    pub id_text: OnceCell<[u8; Hyphenated::LENGTH]>,
     /// When its head was complete.
     pub began: Instant,
     /// What Max-Forwards says to the next hop, for the methods that know it.
@@ -99,7 +101,10 @@ impl Request<'_> {
 
     /// The id as text, without an allocation.
     pub fn with_id<T>(&self, use_it: impl FnOnce(&[u8]) -> T) -> T {
-        let mut buffer = Uuid::encode_buffer();
-        use_it(self.id.hyphenated().encode_lower(&mut buffer).as_bytes())
+        use_it(self.id_text.get_or_init(|| {
+            let mut text = [0; Hyphenated::LENGTH];
+            self.id.hyphenated().encode_lower(&mut text);
+            text
+        }))
     }
 }

@@ -10,7 +10,10 @@ use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -56,6 +59,8 @@ enum Told {
 pub struct Handle {
     told: mpsc::Sender<Told>,
     snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Of the snapshot, never behind it.
+    number: Arc<AtomicU64>,
     published: watch::Receiver<u64>,
     drift: watch::Receiver<Vec<(String, Desired)>>,
 }
@@ -71,7 +76,7 @@ impl Handle {
     /// references.
     #[must_use]
     pub fn number(&self) -> u64 {
-        self.snapshot.load().number
+        self.number.load(Ordering::Acquire)
     }
 
     /// Returns when there is a newer snapshot than this one; false when there will not be any more.
@@ -165,6 +170,7 @@ impl Roster {
         let handle = Handle {
             told: tell,
             snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::empty())),
+            number: Arc::default(),
             published: seen,
             drift: drifted,
         };
@@ -325,6 +331,9 @@ impl Roster {
         if let Some(snapshot) = judged {
             let (number, snapshot) = (snapshot.number, Arc::new(snapshot));
             let changed = changed_queues(&self.handle.snapshot.load(), &snapshot);
+            // First, so that whoever has seen the snapshot is sure that workers take it up. One
+            // that is too early finds the old one, and looks again.
+            self.handle.number.store(number, Ordering::Release);
             self.handle.snapshot.store(Arc::clone(&snapshot));
             self.published.send_replace(number);
             changed.iter().for_each(|queue| queue.follow(number));

@@ -9,7 +9,7 @@ use std::{
 use bytes::Buf;
 use dataplane::{
     connection::{self, ConnectionEnd},
-    scratch::Futures,
+    scratch::Runners,
     trace::Onward,
 };
 use relay::{
@@ -42,19 +42,30 @@ const POOLED_IDLE: Duration = Duration::from_secs(3600);
 /// How a request ended, with the client's connection.
 type Ended = (Stream, ConnectionEnd<Box<tunnel::Open>>);
 
-/// Serves a connection to its end. `request` is [`request`]; what it makes is kept in `requests`.
+/// A request of which nothing was read yet: the connection that it comes on, and whose it is.
+type Incoming = (Rc<Local>, Stream, Sender, IpAddr, Protocol);
+
+/// What serves the requests of a worker's connections.
+pub type Requests = Runners<Incoming, Ended>;
+
+/// What serves them as [`request`] does.
+#[must_use]
+pub fn requests() -> Requests {
+    Runners::new(request)
+}
+
+/// Serves a connection to its end.
 #[expect(
     clippy::manual_async_fn,
     reason = "an async function has what it takes by value in its future twice; an idle \
               connection is little more than this future"
 )]
-pub fn serve<F: Future<Output = Ended>>(
+pub fn serve(
     local: Rc<Local>,
     mut stream: Stream,
     peer: SocketAddr,
     protocol: Protocol,
-    requests: Rc<Futures<F>>,
-    request: fn(Rc<Local>, Stream, Sender, IpAddr, Protocol) -> F,
+    requests: Rc<Requests>,
 ) -> impl Future<Output = ()> {
     async move {
         local.node.metrics.active_connections.add(1);
@@ -71,7 +82,7 @@ pub fn serve<F: Future<Output = Ended>>(
             Sender::BalancerPooled => (Kind::Pooled, POOLED_IDLE),
             _ => (Kind::Idle, local.node.current.load().document.timeouts.client_idle),
         };
-        let request = |stream| request(local.clone(), stream, sender, source, protocol);
+        let request = |stream| (local.clone(), stream, sender, source, protocol);
         loop {
             let served = connection::serve(stream, &requests, &LINGER, &idle, &request).await;
             let Some((client, open)) = served else { return };
@@ -192,18 +203,8 @@ fn refused(node: &Node, peer: SocketAddr, stranger: Stranger) {
 }
 
 /// Reads and answers one request.
-#[expect(
-    clippy::manual_async_fn,
-    reason = "an async function has what it takes by value in its future twice; this is copied \
-              for each request"
-)]
-pub fn request(
-    local: Rc<Local>,
-    mut stream: Stream,
-    sender: Sender,
-    source: IpAddr,
-    protocol: Protocol,
-) -> impl Future<Output = Ended> {
+fn request(incoming: Incoming) -> impl Future<Output = Ended> {
+    let (local, mut stream, sender, source, protocol) = incoming;
     async move {
         let end = answer(&local, &mut stream, sender, source, protocol).await;
         (stream, end)

@@ -9,10 +9,7 @@ use std::{
 
 use chassis::Inherited;
 use cluster_config::document::proxy::Listen;
-use dataplane::{
-    listen::{Listening, Open, Ready, Wanted, accept},
-    scratch::Futures,
-};
+use dataplane::listen::{Listening, Open, Ready, Wanted, accept};
 use relay::{
     listen::{Address, BindError, unix::Access},
     worker::Worker,
@@ -107,19 +104,12 @@ fn take_if(
 
 /// A worker's part: serves every listener until the drain closes them.
 pub async fn serve(worker: Worker, local: Rc<Local>, follow: Follow) {
-    let requests = Rc::new(Futures::default());
+    let requests = Rc::new(connection::requests());
     accept(&worker, follow, |listener| {
         let (local, requests) = (local.clone(), requests.clone());
         move |_, stream, peer| {
             let (local, requests) = (local.clone(), requests.clone());
-            connection::serve(
-                local,
-                stream,
-                peer,
-                **listener.served(),
-                requests,
-                connection::request,
-            )
+            connection::serve(local, stream, peer, **listener.served(), requests)
         }
     })
     .await;

@@ -2,7 +2,7 @@
 
 mod page;
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{cell::OnceCell, rc::Rc, sync::Arc, time::Duration};
 
 use cluster_config::document::balancer::{ClientTimeouts, ForwardedFor};
 use dataplane::{
@@ -24,7 +24,7 @@ use crate::{
     fields::Rewrites,
     health,
     listen::Frontend,
-    local::{Backend, Local, Routed, Table},
+    local::{Backend, Local, Routed, Served},
     record::{Details, Protocol, Record},
     request::Request,
     respond::Error,
@@ -46,8 +46,7 @@ pub type Ended = (Stream, ConnectionEnd);
 /// Reads and serves one request.
 #[expect(
     clippy::manual_async_fn,
-    reason = "an async function has what it takes by value in its future twice; this is copied \
-              for each request"
+    reason = "an async function has what it takes by value in its future twice"
 )]
 pub fn request(connection: Rc<Connection>, mut client: Stream) -> impl Future<Output = Ended> {
     async move {
@@ -64,7 +63,7 @@ pub fn request(connection: Rc<Connection>, mut client: Stream) -> impl Future<Ou
 
 /// For how long a connection of this frontend may wait for a request.
 pub(super) fn idle(local: &Local, frontend: &Frontend) -> Duration {
-    timeouts(&local.table(), frontend).client_idle
+    timeouts(local.table().served(frontend)).client_idle
 }
 
 /// One request, whose first byte is there.
@@ -73,11 +72,12 @@ async fn transaction(connection: &Connection, client: &mut Stream) -> Connection
     let mut head = local.head();
     let (patience, limits) = {
         let table = local.table();
+        let served = table.served(frontend);
         // At most 96 KiB, by the schema.
-        let limits = table.served(frontend).map_or_else(Limits::default, |it| {
+        let limits = served.map_or_else(Limits::default, |it| {
             Limits::of(it.settings.request_header_max_size as usize)
         });
-        let timeouts = timeouts(&table, frontend);
+        let timeouts = timeouts(served);
         (
             Patience {
                 idle_kind: Kind::Idle,
@@ -95,11 +95,13 @@ async fn transaction(connection: &Connection, client: &mut Stream) -> Connection
                 request: Some(head.view(&bytes)),
                 sni: None,
             };
-            let (timeouts, routed) = (timeouts(&table, frontend), table.route(frontend, question));
-            let rewrites = table.served(frontend).and_then(|it| it.rewrites.map(Arc::clone));
+            let served = table.served(frontend);
+            let routed = served.and_then(|it| table.route(it, question));
+            let (timeouts, rewrites) = (timeouts(served), served.and_then(|it| it.rewrites));
+            let rewrites = rewrites.map(Arc::clone);
             // Checks and statistics are not clients' requests.
             let admitted = match routed {
-                Some(Routed::Backend(_)) | None => admit(&table, connection, &head),
+                Some(Routed::Backend(_)) | None => admit(served, connection, &head),
                 Some(Routed::Health(_) | Routed::Stats(_)) => Admitted::default(),
             };
             drop(table);
@@ -145,8 +147,8 @@ async fn transaction(connection: &Connection, client: &mut Stream) -> Connection
     }
 }
 
-pub(super) fn timeouts(table: &Table, frontend: &Frontend) -> ClientTimeouts {
-    table.served(frontend).map_or(UNCONFIGURED, |it| it.settings.timeouts)
+pub(super) fn timeouts(served: Option<Served<'_>>) -> ClientTimeouts {
+    served.map_or(UNCONFIGURED, |it| it.settings.timeouts)
 }
 
 /// What its frontend's limits say of a request.
@@ -162,9 +164,9 @@ impl Default for Admitted {
     }
 }
 
-fn admit(table: &Table, connection: &Connection, head: &RequestHead) -> Admitted {
-    let Connection { local, frontend, peer, .. } = connection;
-    table.served(frontend).map_or_else(Admitted::default, |it| {
+fn admit(served: Option<Served<'_>>, connection: &Connection, head: &RequestHead) -> Admitted {
+    let Connection { local, peer, .. } = connection;
+    served.map_or_else(Admitted::default, |it| {
         let limits = &it.settings.limits;
         let clients = local.worker().clients();
         Admitted {
@@ -200,6 +202,7 @@ fn describe<'a>(
         peer: *peer,
         client: name.as_str(),
         id,
+        id_text: OnceCell::new(),
         began: relay::clock::now(),
         max_forwards: forwards.and_then(|it| it.checked_sub(1)),
         ends_here: forwards == Some(0),

@@ -30,7 +30,6 @@ use std::{
 
 use bytes::Bytes;
 use cluster_config::document::balancer::{self as document, ClientTimeouts, Http2};
-use dataplane::scratch::Futures;
 use h2::{
     Reason, RecvStream,
     server::{self, SendResponse},
@@ -49,10 +48,7 @@ use self::{
     request::Own,
     wire::{Outlet, Verdict, Watched, Wire},
 };
-use super::{
-    Connection, LINGER, Refused,
-    http::{self as http1, Ended},
-};
+use super::{Connection, LINGER, Refused, Requests, http as http1};
 use crate::{
     listen::{Frontend, Listener},
     local::Local,
@@ -91,7 +87,7 @@ pub async fn is_spoken(local: &Local, frontend: &Frontend, client: &mut Stream) 
     if client.announces_its_end() {
         return client.agreed_protocol() == Some(tls::HTTP2);
     }
-    let timeouts = http1::timeouts(&local.table(), frontend);
+    let timeouts = http1::timeouts(local.table().served(frontend));
     loop {
         let input = client.input();
         let some = input.len().min(PREFACE.len());
@@ -141,7 +137,7 @@ impl Entrance {
             peer,
             told,
             settings: said.map_or_else(Http2::default, |it| it.http2),
-            timeouts: http1::timeouts(&table, opened),
+            timeouts: http1::timeouts(table.served(opened)),
             head: said.map_or(0, |it| it.request_header_max_size),
         }
     }
@@ -156,13 +152,8 @@ impl Entrance {
     }
 }
 
-/// Serves a connection to its end. What `request` makes is kept in `requests`.
-pub async fn serve<F: Future<Output = Ended> + 'static>(
-    entrance: Entrance,
-    client: Stream,
-    requests: Rc<Futures<F>>,
-    request: fn(Rc<Connection>, Stream) -> F,
-) {
+/// Serves a connection to its end.
+pub async fn serve(entrance: Entrance, client: Stream, requests: Rc<Requests>) {
     entrance.counts().http2.connections.up();
     let watched = Watched::new();
     let client = Rc::new(RefCell::new(client));
@@ -181,7 +172,6 @@ pub async fn serve<F: Future<Output = Ended> + 'static>(
         watched,
         outlet,
         requests,
-        request,
         served: 0,
         goodbye: Goodbye::NotYet,
     };
@@ -232,13 +222,12 @@ enum Goodbye {
 }
 
 /// A connection, once its preface is there.
-struct Session<F> {
+struct Session {
     entrance: Entrance,
     client: Rc<RefCell<Stream>>,
     watched: Rc<Watched>,
     outlet: Rc<Outlet>,
-    requests: Rc<Futures<F>>,
-    request: fn(Rc<Connection>, Stream) -> F,
+    requests: Rc<Requests>,
     /// Where it came in.
     address: Option<SocketAddr>,
     /// For streams that come now.
@@ -248,7 +237,7 @@ struct Session<F> {
     goodbye: Goodbye,
 }
 
-impl<F: Future<Output = Ended> + 'static> Session<F> {
+impl Session {
     async fn run(mut self, mut wire: server::Connection<Wire, Bytes>) {
         let worker = self.entrance.local.worker().clone();
         let mut leaving = pin!(worker.reached(Phase::Leaving));
@@ -387,7 +376,7 @@ impl<F: Future<Output = Ended> + 'static> Session<F> {
             active: self.watched.enter(),
             ends: (served, ours),
         };
-        let task = stream::run(parts, Rc::clone(&self.requests), self.request);
+        let task = stream::run(parts, Rc::clone(&self.requests));
         self.entrance.local.worker().spawn(task);
     }
 

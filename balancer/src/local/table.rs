@@ -131,15 +131,14 @@ impl Table {
         Some(Served { settings, route, acceptor, rewrites })
     }
 
-    /// Where a request or a connection goes. None: nothing is configured for its frontend (any
-    /// more).
+    /// Where a request or a connection goes that has come to this frontend.
     #[must_use]
-    pub fn route(&self, frontend: &Frontend, question: Question<'_>) -> Option<Routed> {
-        let route = self.served(frontend)?.route;
+    pub fn route(&self, served: Served<'_>, question: Question<'_>) -> Option<Routed> {
+        let route = served.route;
         let backend = |index: usize| self.backends.get(index).cloned();
         match route.choose(question) {
             Destination::Health => backend(route.backend).map(Routed::Health),
-            Destination::Stats => self.served(frontend)?.settings.stats.clone().map(Routed::Stats),
+            Destination::Stats => served.settings.stats.clone().map(Routed::Stats),
             Destination::Backend(index) => backend(index).map(Routed::Backend),
         }
     }

@@ -4,29 +4,26 @@ use std::time::Duration;
 
 use relay::{framing::BodyFraming, stream::Stream, wheel::Kind};
 
-use crate::scratch::Futures;
+use crate::scratch::Runners;
 
 /// Serves the requests of a connection until it ends, or is a tunnel: then it returns it with what
 /// the request has opened.
 ///
-/// `idle` says for how long nothing may come now, and as what that counts; `request` reads and
-/// serves one request, whose first byte is there. What it makes is kept in `futures` while it runs
-/// and is gone when the connection idles, so that an idle one is small.
+/// `idle` says for how long nothing may come now, and as what that counts; `request` makes of the
+/// connection what `runners` take: they read and serve one request, whose first byte is there. An
+/// idle connection has none of them, so that it is small.
 #[expect(
     clippy::manual_async_fn,
     reason = "an async function has what it takes by value in its future twice; this is most of \
               the future of an idle connection"
 )]
-pub fn serve<F, T>(
+pub fn serve<I: 'static, T: 'static>(
     mut client: Stream,
-    futures: &Futures<F>,
+    runners: &Runners<I, (Stream, ConnectionEnd<T>)>,
     linger: &Linger,
     idle: &impl Fn() -> (Kind, Duration),
-    request: &impl Fn(Stream) -> F,
-) -> impl Future<Output = Option<(Stream, T)>>
-where
-    F: Future<Output = (Stream, ConnectionEnd<T>)>,
-{
+    request: &impl Fn(Stream) -> I,
+) -> impl Future<Output = Option<(Stream, T)>> {
     async move {
         loop {
             if client.input().is_empty() {
@@ -37,10 +34,10 @@ where
                     return None;
                 }
             }
-            let mut under_way = futures.put(request(client));
+            let mut runner = runners.begin(request(client));
             let end;
-            (client, end) = under_way.as_mut().await;
-            futures.give(under_way);
+            (client, end) = (&mut runner).await;
+            runners.end(runner);
             match end {
                 ConnectionEnd::Stays => {}
                 ConnectionEnd::Over => return None,

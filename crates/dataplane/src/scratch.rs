@@ -1,7 +1,14 @@
 //! Memory that a worker uses again, so that a request allocates little: large allocations are what
 //! an allocator is slow at.
 
-use std::{cell::RefCell, pin::Pin};
+use std::{
+    cell::{Cell, RefCell},
+    convert::Infallible,
+    future::poll_fn,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
 
 use relay::head::RequestHead;
 
@@ -73,38 +80,76 @@ impl<T: Reuse> Pool<T> {
     }
 }
 
-/// Memory on the heap for futures of one type, such as those of a worker's requests: some kilobytes
-/// each, for which an allocator has no quick way. The memory that was given back last is used next,
-/// as it is likely in the processor's cache.
-#[derive(Debug)]
-pub struct Futures<F>(RefCell<Vec<Pin<Box<F>>>>);
+/// Serves the requests of a worker's connections, each of them where another one was served before:
+/// the future of a request is some kilobytes, for which an allocator has no quick way, and which to
+/// move there anew for each request would take longer than anything else that is done with it. The
+/// memory that was given back last is used next, as it is likely in the processor's cache.
+///
+/// `I` is a request, with the connection that it comes on, `O` what came of it.
+pub struct Runners<I, O> {
+    spare: RefCell<Vec<Runner<I, O>>>,
+    make: Box<dyn Fn() -> Runner<I, O>>,
+}
 
-impl<F> Default for Futures<F> {
-    fn default() -> Self {
-        Self(RefCell::default())
+/// Serves one request after the other; a future of what comes of the one that it was given.
+pub struct Runner<I, O> {
+    hatch: Rc<Hatch<I, O>>,
+    future: Pin<Box<dyn Future<Output = Infallible>>>,
+}
+
+/// Through which a runner gets a request, and what has come of it comes back.
+struct Hatch<I, O> {
+    input: Cell<Option<I>>,
+    output: Cell<Option<O>>,
+}
+
+impl<I: 'static, O: 'static> Runners<I, O> {
+    /// Of those that serve requests as `serve` does.
+    #[must_use]
+    pub fn new<F: Future<Output = O>>(serve: impl Fn(I) -> F + Copy + 'static) -> Self {
+        let make = move || {
+            let hatch = Rc::new(Hatch { input: Cell::default(), output: Cell::default() });
+            let own = Rc::clone(&hatch);
+            let future = async move {
+                loop {
+                    let input = poll_fn(|_| match own.input.take() {
+                        Some(input) => Poll::Ready(input),
+                        // Whoever gives it one polls it.
+                        None => Poll::Pending,
+                    });
+                    let output = serve(input.await).await;
+                    own.output.set(Some(output));
+                }
+            };
+            Runner { hatch, future: Box::pin(future) }
+        };
+        Self { spare: RefCell::default(), make: Box::new(make) }
+    }
+
+    /// Begins to serve this; the runner is to be given back ([`end`](Self::end)) once it has
+    /// answered.
+    #[must_use]
+    pub fn begin(&self, input: I) -> Runner<I, O> {
+        let runner = self.spare.borrow_mut().pop().unwrap_or_else(|| (self.make)());
+        runner.hatch.input.set(Some(input));
+        runner
+    }
+
+    /// Takes one back that has answered.
+    pub fn end(&self, runner: Runner<I, O>) {
+        let mut kept = self.spare.borrow_mut();
+        if kept.len() < KEPT {
+            kept.push(runner);
+        }
     }
 }
 
-impl<F: Future> Futures<F> {
-    /// Puts a future on the heap; it is to be given back with [`give`](Self::give) once it has
-    /// ended.
-    #[must_use]
-    pub fn put(&self, future: F) -> Pin<Box<F>> {
-        match self.0.borrow_mut().pop() {
-            Some(mut place) => {
-                place.set(future);
-                place
-            }
-            None => Box::pin(future),
-        }
-    }
+impl<I, O> Future for Runner<I, O> {
+    type Output = O;
 
-    /// Takes the memory of one that has ended.
-    pub fn give(&self, ended: Pin<Box<F>>) {
-        let mut kept = self.0.borrow_mut();
-        if kept.len() < KEPT {
-            kept.push(ended);
-        }
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<O> {
+        let Poll::Pending = self.future.as_mut().poll(cx);
+        self.hatch.output.take().map_or(Poll::Pending, Poll::Ready)
     }
 }
 
@@ -138,17 +183,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_memory_of_a_future_is_used_again() {
-        let futures = Futures::default();
-        let make = |number: u32| async move { number + 1 };
-        let mut first = futures.put(make(1));
-        let at = std::ptr::from_ref(&*first) as usize;
-        assert_eq!(first.as_mut().await, 2);
-        futures.give(first);
-        let mut again = futures.put(make(5));
-        assert_eq!(std::ptr::from_ref(&*again) as usize, at);
-        let another = futures.put(make(7));
-        assert_ne!(std::ptr::from_ref(&*another) as usize, at);
-        assert_eq!((again.as_mut().await, another.await), (6, 8));
+    async fn a_runner_that_has_answered_serves_the_next_and_one_at_work_does_not() {
+        let runners = Runners::new(|number: u32| async move {
+            // Not ready at once.
+            tokio::task::yield_now().await;
+            number + 1
+        });
+        let at = |runner: &Runner<_, _>| Rc::as_ptr(&runner.hatch) as usize;
+        let mut first = runners.begin(1);
+        let place = at(&first);
+        assert_eq!((&mut first).await, 2);
+        runners.end(first);
+        let mut again = runners.begin(5);
+        assert_eq!(at(&again), place);
+        let mut another = runners.begin(7);
+        assert_ne!(at(&another), place);
+        assert_eq!(((&mut again).await, (&mut another).await), (6, 8));
+        // One that is dropped while it serves is not used again, and what it served is dropped.
+        let held = Rc::new(());
+        let stuck = Runners::new(|held: Rc<()>| async move {
+            std::future::pending::<()>().await;
+            drop(held);
+        });
+        let mut at_work = stuck.begin(Rc::clone(&held));
+        assert!(futures::poll!(&mut at_work).is_pending());
+        drop(at_work);
+        assert_eq!((Rc::strong_count(&held), stuck.spare.borrow().len()), (1, 0));
     }
 }

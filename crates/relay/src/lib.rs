@@ -16,10 +16,11 @@
 //! and [`chunked`] (its body), [`hygiene`] and [`rewrite`] (what the next hop gets), [`interims`]
 //! (1xx before the answer), [`via`] (loops), [`respond`] (answers of our own), [`proxy_protocol`]
 //! (who the client is), [`proof`] (that balancer and node are ours), [`retry`] (what may be tried
-//! again). Then the mover: [`worker`] and [`listen`] (threads, accepting, draining), [`clients`]
-//! (how much of it one of them may have), [`clock`] and [`wheel`] (deadlines), [`stream`] over
-//! [`buffer`] (one connection) with [`fault`] and [`tls`] (what can go wrong with it), [`pool`]
-//! (idle upstreams), [`body`], [`exchange`] (a request and its response), [`tunnel`].
+//! again), [`octets`] (looking at texts quickly). Then the mover: [`worker`] and [`listen`]
+//! (threads, accepting, draining), [`clients`] (how much of it one of them may have), [`clock`] and
+//! [`wheel`] (deadlines), [`stream`] over [`buffer`] (one connection) with [`fault`] and [`tls`]
+//! (what can go wrong with it), [`pool`] (idle upstreams), [`body`], [`exchange`] (a request and
+//! its response), [`tunnel`].
 
 #![warn(missing_docs)]
 
@@ -35,6 +36,7 @@ pub mod interims;
 pub mod malformed;
 pub mod method;
 pub mod normal;
+pub mod octets;
 pub mod pace;
 pub mod proof;
 pub mod proxy_protocol;

@@ -12,6 +12,7 @@ use crate::field::{Field, FieldSet};
 use crate::framing::BodyFraming;
 use crate::head::{Lines, Request, Response, Version};
 use crate::method::Method;
+use crate::octets;
 use crate::target::Target;
 
 /// The form of an outgoing request line.
@@ -95,7 +96,7 @@ impl<'o> HeadWriter<'o> {
         body: BodyFields,
     ) -> Self {
         out.reserve(request.bytes().len() + 256);
-        out.extend_from_slice(request.method_text().as_bytes());
+        out.extend_from_slice(request.method_bytes());
         out.push(b' ');
         push_target(out, request, form);
         out.extend_from_slice(b" HTTP/1.1\r\n");
@@ -104,7 +105,8 @@ impl<'o> HeadWriter<'o> {
         } else {
             None
         };
-        let host = plain.as_deref().or_else(|| request.target_authority()).map(str::as_bytes);
+        let host = plain.as_deref().map(str::as_bytes);
+        let host = host.or_else(|| request.target_authority_bytes());
         let framing = match body {
             BodyFields::AsReceived => request.framing(),
             BodyFields::Set(framing) => framing,
@@ -343,7 +345,7 @@ fn push_whole_target(out: &mut Vec<u8>, request: Request<'_>) {
             out.extend_from_slice(authority.plainly().as_bytes());
             out.extend_from_slice(after.as_bytes());
         }
-        None => out.extend_from_slice(request.target_text().as_bytes()),
+        None => out.extend_from_slice(request.target_bytes()),
     }
 }
 
@@ -358,6 +360,9 @@ fn push_status(out: &mut Vec<u8>, status: u16) {
 pub(crate) fn push_text(out: &mut Vec<u8>, text: &[u8]) {
     let at = out.len();
     out.extend_from_slice(text);
+    if octets::has_no_controls(text) {
+        return;
+    }
     // Without a branch for each byte the loop becomes vector instructions.
     for byte in &mut out[at..] {
         *byte = if crate::head::lines::is_text(*byte) { *byte } else { b' ' };

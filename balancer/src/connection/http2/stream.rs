@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use dataplane::{connection::ConnectionEnd, scratch::Futures};
+use dataplane::connection::ConnectionEnd;
 use h2::{Reason, RecvStream, server::SendResponse};
 use relay::{
     method::Method,
@@ -23,7 +23,7 @@ use relay::{
 };
 
 use super::{
-    super::{Connection, LINGER, http::Ended},
+    super::{Connection, LINGER, Requests},
     download::{self, Download},
     request::Head,
     upload::{self, Upload},
@@ -49,11 +49,7 @@ pub struct Parts {
 }
 
 /// Serves it to its end.
-pub async fn run<F: Future<Output = Ended>>(
-    parts: Parts,
-    requests: Rc<Futures<F>>,
-    request: fn(Rc<Connection>, Stream) -> F,
-) {
+pub async fn run(parts: Parts, requests: Rc<Requests>) {
     let Parts { connection, head, method, body, respond, patience, active, ends } = parts;
     let (served, ours) = ends;
     let wheel = connection.local.worker().wheel().clone();
@@ -62,7 +58,7 @@ pub async fn run<F: Future<Output = Ended>>(
         download: Download::new(respond, method, patience, &wheel),
         ours,
     };
-    let serving = serve(connection, served, &requests, request);
+    let serving = serve(connection, served, &requests);
     let ended = both(exchange, serving).await;
     if ended == Ending::Refused {
         active.watched().offended();
@@ -70,15 +66,10 @@ pub async fn run<F: Future<Output = Ended>>(
 }
 
 /// Serves the balancer's end.
-async fn serve<F: Future<Output = Ended>>(
-    connection: Rc<Connection>,
-    client: Stream,
-    requests: &Futures<F>,
-    request: fn(Rc<Connection>, Stream) -> F,
-) {
-    let mut under_way = requests.put(request(Rc::clone(&connection), client));
-    let (client, end) = under_way.as_mut().await;
-    requests.give(under_way);
+async fn serve(connection: Rc<Connection>, client: Stream, requests: &Requests) {
+    let mut runner = requests.begin((Rc::clone(&connection), client));
+    let (client, end) = (&mut runner).await;
+    requests.end(runner);
     match end {
         ConnectionEnd::Tunnel(open) => {
             let Connection { local, frontend, peer, .. } = &*connection;

@@ -308,14 +308,20 @@ impl RequestLine {
     fn target<'a>(&self, head: &'a [u8]) -> &'a str {
         text(head, self.target_at, self.target_len)
     }
+
+    fn target_bytes<'a>(&self, head: &'a [u8]) -> &'a [u8] {
+        part(head, self.target_at, self.target_len)
+    }
 }
 
 /// A part of the request line: tokenised as ASCII.
 fn text(head: &[u8], at: u16, len: u16) -> &str {
+    std::str::from_utf8(part(head, at, len)).unwrap_or_default()
+}
+
+fn part(head: &[u8], at: u16, len: u16) -> &[u8] {
     let at = usize::from(at);
-    head.get(at..at + usize::from(len))
-        .and_then(|part| std::str::from_utf8(part).ok())
-        .unwrap_or_default()
+    head.get(at..at + usize::from(len)).unwrap_or_default()
 }
 
 /// RFC 9112 §3.2: exactly one Host in 1.1, at most one in 1.0, valid, and empty only where the

@@ -105,5 +105,8 @@ fn frame(
 
 /// The value of a Content-Length that was checked.
 fn decimal(digits: &[u8]) -> Option<u64> {
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    digits.iter().try_fold(0_u64, |value, digit| {
+        let digit = digit.checked_sub(b'0').filter(|it| *it < 10)?;
+        value.checked_mul(10)?.checked_add(digit.into())
+    })
 }

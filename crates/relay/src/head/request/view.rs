@@ -1,6 +1,6 @@
 //! What a request asks for, read off its head's index and its bytes.
 
-use super::{RequestHead, text};
+use super::{RequestHead, part, text};
 use crate::field::Field;
 use crate::framing::BodyFraming;
 use crate::head::{HeaderLine, Lines, Version};
@@ -25,6 +25,16 @@ impl<'a> Request<'a> {
         text(self.bytes, self.head.line.method_at, self.head.line.method_len)
     }
 
+    /// The same as bytes, which need not be found to be text once more.
+    pub fn method_bytes(self) -> &'a [u8] {
+        part(self.bytes, self.head.line.method_at, self.head.line.method_len)
+    }
+
+    /// The target as received, as bytes.
+    pub fn target_bytes(self) -> &'a [u8] {
+        self.head.line.target_bytes(self.bytes)
+    }
+
     /// The target as received.
     pub fn target_text(self) -> &'a str {
         self.head.line.target(self.bytes)
@@ -42,6 +52,12 @@ impl<'a> Request<'a> {
     pub fn target_authority(self) -> Option<&'a str> {
         let line = &self.head.line;
         (line.authority_len > 0).then(|| text(self.bytes, line.authority_at, line.authority_len))
+    }
+
+    /// The same as bytes.
+    pub(crate) fn target_authority_bytes(self) -> Option<&'a [u8]> {
+        let line = &self.head.line;
+        (line.authority_len > 0).then(|| part(self.bytes, line.authority_at, line.authority_len))
     }
 
     /// What stands before and behind the authority in the target that names one.
