@@ -10,8 +10,10 @@ use std::{
     time::Duration,
 };
 
+use chassis::takeover::Belongings;
 use cluster_config::{FileReference, document::BalancerDocument};
 use dataplane::{
+    ledger::{Ledger, Totals},
     listen::{Open, accept},
     trace::span::Tracer,
 };
@@ -24,7 +26,7 @@ use crate::{
     config::Generation,
     connection,
     lately::Lately,
-    listen::{Announce, Bound, Frontend, Frontends},
+    listen::{self, Announce, Bound, Frontend, Frontends},
     local::{Local, Shared},
     record::{self, Recorder},
     roster::{
@@ -75,6 +77,8 @@ pub struct Surroundings {
     pub announce: Announce,
     /// Sockets that outlive the process.
     pub inherited: chassis::Inherited,
+    /// The process that this one takes over from.
+    pub predecessor: Option<chassis::Predecessor>,
     /// Traces requests, where traces go anywhere.
     pub tracer: Option<Tracer>,
     /// Where the passwords of virtual addresses are.
@@ -104,6 +108,7 @@ pub struct Engine {
     rates: rates::Board,
     statistics: OnceLock<Asker>,
     clients: Arc<OnceLock<Arc<Clients>>>,
+    ledger: Ledger,
 }
 
 impl Engine {
@@ -113,12 +118,14 @@ impl Engine {
     /// Its thread cannot be made.
     pub fn new(around: Surroundings) -> std::io::Result<Self> {
         let uptime = Uptime::starting(relay::clock::now());
+        let ledger = Ledger::default();
         let (generations, followed) = watch::channel(Arc::new(Generation::none()));
         let book = Book::new(Setting {
             workers: around.workers,
             uptime,
             key: Key::new(&around.cluster_key),
             place: around.place,
+            ledger: ledger.clone(),
         });
         let membership = around.membership.clone();
         let sources = Sources {
@@ -131,7 +138,12 @@ impl Engine {
         let handle = roster.handle();
         let (suspects, suspected) = mpsc::channel(SUSPECTS);
         let (pending, due) = watch::channel(None);
-        let frontends = Arc::new(Frontends::new(around.workers, around.announce, around.inherited));
+        let sources = listen::Sources {
+            inherited: around.inherited,
+            predecessor: around.predecessor.clone(),
+            ledger: ledger.clone(),
+        };
+        let frontends = Arc::new(Frontends::new(around.workers, around.announce, sources));
         let spawn = &around.spawn;
         supervise(spawn, "roster", roster, |roster| {
             Box::pin(async move { roster.lock().await.run().await })
@@ -160,6 +172,7 @@ impl Engine {
             clock: around.clock.clone(),
             secrets: around.secrets,
             notify: around.notify,
+            predecessor: around.predecessor,
         }));
         let inputs = fitness::Inputs {
             roster: handle.clone(),
@@ -189,7 +202,59 @@ impl Engine {
             rates: rates::Board::default(),
             statistics: OnceLock::new(),
             clients: Arc::default(),
+            ledger,
         })
+    }
+
+    /// What a successor needs of it.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn belongings(&self) -> io::Result<Belongings> {
+        let mut belongings = self.addresses.belongings()?;
+        belongings.handed.extend(self.frontends.handed()?);
+        Ok(belongings)
+    }
+
+    /// What was counted, by this process and those before.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.ledger.totals()
+    }
+
+    /// What a process before this one has counted until now.
+    pub fn count_on(&self, totals: Totals) {
+        self.ledger.receive(totals);
+    }
+
+    /// Returns once the frontends are there, as far as a configuration wants any, and a server is
+    /// known; before its [beginning](Self::begin) nobody accepts there.
+    pub async fn until_built(&self) {
+        let wanted = !self.generations.borrow().document.frontends.is_empty();
+        let mut open = self.frontends.follow();
+        let built = open.wait_for(|open| !wanted || !open.is_empty());
+        drop(tokio::time::timeout(KNOWN_WITHIN * 2, built).await);
+        let servers = async {
+            while self.roster.snapshot().pools.iter().all(|pool| pool.servers.is_empty()) {
+                if !self.roster.newer_than(self.roster.snapshot().number).await {
+                    return;
+                }
+            }
+        };
+        // Where there are none anywhere, its predecessor has none, either.
+        drop(tokio::time::timeout(KNOWN_WITHIN, servers).await);
+    }
+
+    /// Goes on where the process before has let go.
+    pub fn begin(&self) {
+        self.frontends.begin();
+        self.addresses.begin();
+    }
+
+    /// A successor goes on with frontends and addresses.
+    pub fn hand_over(&self) {
+        self.frontends.hand_over();
+        self.addresses.hand_over();
     }
 
     /// Puts a configuration into force, whole or not at all. `read` gives the content of a file of

@@ -2,14 +2,18 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     net::{IpAddr, SocketAddr},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use chassis::Inherited;
+use chassis::{Inherited, Predecessor, takeover::Handed};
 use cluster_config::document::balancer::{Bind, Frontend as Settings};
-use dataplane::listen::{self, Change, Listening, Open, Ready, Wanted};
+use dataplane::{
+    ledger::Ledger,
+    listen::{self, Change, Listening, Open, Ready, Wanted},
+};
 use relay::listen::{Address, unix::Access};
 use tokio::sync::watch;
 
@@ -44,6 +48,19 @@ impl Frontend {
 /// Is told every address that is bound, with the frontend's name.
 pub type Announce = Box<dyn Fn(&str, SocketAddr) + Send + Sync>;
 
+/// What the sockets of frontends are handed over as.
+const FRONTEND: &str = "frontend";
+
+/// Where sockets come from that are there already, and what was counted.
+#[derive(Default)]
+pub struct Sources {
+    /// Sockets that outlive the process.
+    pub inherited: Inherited,
+    /// The process that this one takes over from.
+    pub predecessor: Option<Predecessor>,
+    pub ledger: Ledger,
+}
+
 /// Frontends that were bound and not published yet.
 pub type Bound = Change<Frontend>;
 
@@ -54,26 +71,61 @@ pub struct Frontends {
     announce: Announce,
     /// Counters of frontends that were ever bound.
     counts: Mutex<BTreeMap<String, Arc<PerWorker<FrontendCounts>>>>,
+    ledger: Ledger,
     listening: Listening<Frontend>,
 }
 
 impl Frontends {
-    /// None yet. `announce` is told every address that is bound.
+    /// None yet. `announce` is told every address that is bound. Where there is a predecessor,
+    /// nobody accepts until they [begin](Self::begin).
     #[must_use]
-    pub fn new(workers: usize, announce: Announce, inherited: Inherited) -> Self {
-        let find = move |address: &Address| match address {
-            Address::Ip(address) => inherited.lend_at(*address).map(Ready::Inherited),
-            Address::Unix(path) => {
-                let socket = inherited.lend_file(path)?;
-                Some(Ready::InheritedFile(Arc::clone(path), socket))
+    pub fn new(workers: usize, announce: Announce, sources: Sources) -> Self {
+        let Sources { inherited, predecessor, ledger } = sources;
+        let takes_over = predecessor.is_some();
+        let find = move |address: &Address| {
+            let handed = predecessor.as_ref().map(|it| it.take(FRONTEND, &address.to_string()));
+            if let Some(resumed) = handed.and_then(|it| Ready::resumed(address, it)) {
+                return Some(resumed);
+            }
+            match address {
+                Address::Ip(address) => inherited.lend_at(*address).map(Ready::Inherited),
+                Address::Unix(path) => {
+                    let socket = inherited.lend_file(path)?;
+                    Some(Ready::InheritedFile(Arc::clone(path), socket))
+                }
             }
         };
+        let listening = Listening::new(workers, Box::new(find));
         Self {
             workers,
             announce,
             counts: Mutex::default(),
-            listening: Listening::new(workers, Box::new(find)),
+            ledger,
+            listening: if takes_over { listening.held() } else { listening },
         }
+    }
+
+    /// The workers accept from now on.
+    pub fn begin(&self) {
+        self.listening.begin();
+    }
+
+    /// Duplicates of all sockets, for a successor.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn handed(&self) -> io::Result<Vec<Handed>> {
+        let handed = self.listening.handed()?.into_iter().map(|it| Handed {
+            purpose: FRONTEND.to_owned(),
+            which: it.asked.to_string(),
+            descriptors: it.sockets,
+        });
+        Ok(handed.filter(|it| !it.descriptors.is_empty()).collect())
+    }
+
+    /// A successor accepts from now on.
+    pub fn hand_over(&self) {
+        self.listening.hand_over();
     }
 
     /// What is open, for the workers to follow.
@@ -153,9 +205,12 @@ impl Frontends {
 
     fn counts_of(&self, name: &str) -> Arc<PerWorker<FrontendCounts>> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(
-            counts.entry(name.to_owned()).or_insert_with(|| Arc::new(PerWorker::new(self.workers))),
-        )
+        let made = counts.entry(name.to_owned()).or_insert_with(|| {
+            let counts = Arc::new(PerWorker::new(self.workers));
+            self.ledger.enter(format!("frontend/{name}"), counts.clone());
+            counts
+        });
+        Arc::clone(made)
     }
 }
 

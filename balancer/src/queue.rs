@@ -19,6 +19,7 @@
 
 mod line;
 
+use std::collections::BTreeMap;
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst},
@@ -26,6 +27,7 @@ use std::sync::{
 use std::time::Duration;
 
 use cluster_config::document::balancer::CircuitBreaker;
+use dataplane::ledger::Carried;
 use tokio::sync::oneshot;
 
 use crate::{capacity::Capacity, pick::Plan, server::Server};
@@ -108,6 +110,15 @@ pub struct Counts {
 }
 
 impl Counts {
+    fn rising(&self) -> [(&'static str, &AtomicU64); 4] {
+        [
+            ("waited", &self.waited),
+            ("microseconds", &self.micros),
+            ("full", &self.full),
+            ("late", &self.late),
+        ]
+    }
+
     /// Somebody has waited for too long.
     pub fn late(&self) {
         self.late.fetch_add(1, SeqCst);
@@ -116,6 +127,18 @@ impl Counts {
     /// Somebody waits no longer.
     pub fn note(&self, waited: Duration) {
         self.micros.fetch_add(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX), SeqCst);
+    }
+}
+
+impl Carried for Queue {
+    fn totals(&self) -> BTreeMap<String, u64> {
+        self.counts.rising().map(|(name, count)| (name.to_owned(), count.load(SeqCst))).into()
+    }
+
+    fn add(&self, more: &BTreeMap<String, u64>) {
+        for (name, count) in self.counts.rising() {
+            count.fetch_add(more.get(name).copied().unwrap_or(0), SeqCst);
+        }
     }
 }
 

@@ -9,7 +9,11 @@ use std::{
     time::Duration,
 };
 
-use chassis::{Error, ErrorContext, Ports, Process, configuration::Problem};
+use chassis::{
+    Error, ErrorContext, Process, StopSignal,
+    configuration::Problem,
+    takeover::{Belongings, Totals},
+};
 use cluster::Service;
 use dataplane::trace::span::{self, Tracer};
 use proto::balancer::balancer_server::BalancerServer;
@@ -25,7 +29,7 @@ use crate::{
         socket::{
             Socket,
             answer::Runtime,
-            listen::{self, Place},
+            listen::{self, Bound, Place},
         },
     },
     lately, metrics,
@@ -34,6 +38,9 @@ use crate::{
     statistics,
     view::rates,
 };
+
+/// A successor waits so long for the registry before it takes over with what is on the disk.
+const MEMBERSHIP_WITHIN: Duration = Duration::from_secs(2);
 
 /// Options of the balancer.
 #[derive(Clone, Debug, clap::Args)]
@@ -94,7 +101,7 @@ async fn serve(process: Process, options: Options) -> Result<(), Error> {
     let workers = options
         .workers
         .map_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get), usize::from);
-    let frontend = free(&process.ports, options.frontend)?;
+    let frontend = free(&process, options.frontend)?;
     metrics::describe();
     let engine = Engine::new(surroundings(&process, workers, &options)?)
         .context("start the thread of the access log", "raise the limit on threads of this user")?;
@@ -119,7 +126,10 @@ async fn serve(process: Process, options: Options) -> Result<(), Error> {
     make_pages(&process, &engine, &pages);
     process.serve_admin(page::router(pages))?;
     let runtime = Runtime { view: engine.view(), operator: operator.clone(), about };
-    serve_socket(&process, &options, runtime)?;
+    let (socket, gone) = (serve_socket(&process, &options, runtime)?, StopSignal::default());
+    if let Some(socket) = &socket {
+        accept_on(&process, socket, gone.clone());
+    }
     let applying = Arc::clone(&engine);
     let variables = BTreeMap::from([("listen.frontend".to_owned(), frontend.to_string())]);
     let follower = process.configuration(variables, move |rendered| {
@@ -133,6 +143,7 @@ async fn serve(process: Process, options: Options) -> Result<(), Error> {
             .start(&process.network.cluster_id())
             .context("start the workers", "raise the limits on threads and files of this user")?,
     );
+    take_over(&process, &engine).await?;
     let seen = engine.view();
     process.tasks.spawn("lately", move || {
         let (lately, seen) = (seen.lately.clone(), seen.clone());
@@ -147,6 +158,7 @@ async fn serve(process: Process, options: Options) -> Result<(), Error> {
     process.register();
     process.set_ready(true);
     leave_when_stopped(&process, &running);
+    process.offer(Arc::new(Estate { engine: Arc::clone(&engine), frontend, socket, gone }));
     let within = options.chassis.drain_timeout;
     let drained = async {
         let began = relay::clock::now();
@@ -184,7 +196,11 @@ fn make_pages(process: &Process, engine: &Engine, pages: &Pages) {
 
 /// HAProxy's runtime socket. Where it is by default, a path that is too long is no reason not to
 /// serve.
-fn serve_socket(process: &Process, options: &Options, runtime: Runtime) -> Result<(), Error> {
+fn serve_socket(
+    process: &Process,
+    options: &Options,
+    runtime: Runtime,
+) -> Result<Option<Arc<Serving>>, Error> {
     let about = runtime.about.clone();
     let socket = Socket::new(runtime, process.audit.clone(), process.clock.clone());
     if let Some(address) = options.socket_address {
@@ -197,24 +213,106 @@ fn serve_socket(process: &Process, options: &Options, runtime: Runtime) -> Resul
         });
     }
     let path = match &options.socket {
-        Some(Place::Nowhere) => return Ok(()),
+        Some(Place::Nowhere) => return Ok(None),
         Some(Place::At(path)) => path.clone(),
         None => process.data_dir.path("balancer.sock"),
     };
-    let listener = match listen::bind(&path) {
+    let handed = process
+        .predecessor()
+        .and_then(|it| it.take(listen::SOCKET, &path.display().to_string()).into_iter().next());
+    let bound = match handed.map(|it| listen::resume(&path, it)) {
+        Some(Ok(resumed)) => Ok(resumed),
+        Some(Err(_)) | None => listen::bind(&path),
+    };
+    let bound = match bound {
         Err(error) if options.socket.is_none() => {
             tracing::warn!("there is no runtime socket: {error}");
-            return Ok(());
+            return Ok(None);
         }
-        bound => Arc::new(bound?),
+        bound => bound?,
     };
     about.listens(&path);
-    let closing = process.lifecycle.closing();
+    Ok(Some(Arc::new(Serving { bound, socket })))
+}
+
+/// The runtime socket and what is said there.
+struct Serving {
+    bound: Bound,
+    socket: Socket,
+}
+
+/// Until the process closes, or a successor accepts there; not before a predecessor has gone.
+fn accept_on(process: &Process, serving: &Arc<Serving>, gone: StopSignal) {
+    let (serving, closing) = (Arc::clone(serving), process.lifecycle.closing());
+    let predecessor = process.predecessor().cloned();
     process.tasks.spawn("socket", move || {
-        let (listener, socket, closing) = (Arc::clone(&listener), socket.clone(), closing.clone());
-        async move { listen::accept(&listener, &socket, &closing).await }
+        let (serving, closing) = (Arc::clone(&serving), closing.clone());
+        let (gone, predecessor) = (gone.clone(), predecessor.clone());
+        async move {
+            if let Some(predecessor) = predecessor {
+                predecessor.confirmed().await;
+            }
+            tokio::select! {
+                () = gone.wait() => {}
+                () = listen::accept(&serving.bound, &serving.socket, &closing) => {}
+            }
+        }
     });
-    Ok(())
+}
+
+/// What a successor takes over.
+struct Estate {
+    engine: Arc<Engine>,
+    frontend: SocketAddr,
+    socket: Option<Arc<Serving>>,
+    /// Raised when a successor accepts on the runtime socket.
+    gone: StopSignal,
+}
+
+/// Where `--frontend` is, with its real port.
+const FRONTEND: &str = "frontend";
+
+impl chassis::Estate for Estate {
+    fn belongings(&self) -> std::io::Result<Belongings> {
+        let mut belongings = self.engine.belongings()?;
+        if let Some(socket) = &self.socket {
+            belongings.handed.push(socket.bound.handed()?);
+        }
+        belongings.state.insert(FRONTEND.to_owned(), self.frontend.to_string());
+        Ok(belongings)
+    }
+
+    fn totals(&self) -> Totals {
+        self.engine.totals()
+    }
+
+    fn hand_over(&self) {
+        self.engine.hand_over();
+        if let Some(socket) = &self.socket {
+            socket.bound.give_away();
+        }
+        self.gone.raise();
+    }
+}
+
+/// Where there is a predecessor: lets it go, and goes on in its place.
+async fn take_over(process: &Process, engine: &Arc<Engine>) -> Result<(), Error> {
+    let Some(predecessor) = process.predecessor() else { return Ok(()) };
+    let mut membership = process.network.membership();
+    let live = async {
+        while !membership.borrow().live {
+            membership.changed().await;
+        }
+    };
+    // What is on the disk may be older than what its predecessor knows.
+    drop(tokio::time::timeout(MEMBERSHIP_WITHIN, live).await);
+    engine.until_built().await;
+    engine.count_on(predecessor.confirm().await?);
+    engine.begin();
+    let late = Arc::clone(engine);
+    predecessor
+        .hear_late(move |totals| late.count_on(totals))
+        .context("hear what is counted last", "raise the limit on threads of this user")
 }
 
 fn surroundings(
@@ -242,6 +340,7 @@ fn surroundings(
         access_log: process.data_dir.path("access.log"),
         announce: Box::new(move |name, address| ports.announce(name, address)),
         inherited: process.ports.inherited().clone(),
+        predecessor: process.predecessor().cloned(),
         tracer: process.spans.clone().map(|spans| Tracer::new(options.traces, spans)),
         secrets: options.secrets.clone().unwrap_or_else(|| process.data_dir.path("secrets")),
         notify: options.vrrp_notify.clone(),
@@ -252,7 +351,15 @@ fn surroundings(
 /// Makes sure that nobody listens where clients are to come in; the frontends themselves are bound
 /// when the configuration names them. Port 0 becomes a real one. An inherited socket says itself
 /// where it listens.
-fn free(ports: &Ports, address: SocketAddr) -> Result<SocketAddr, Error> {
+fn free(process: &Process, address: SocketAddr) -> Result<SocketAddr, Error> {
+    // Its predecessor listens there.
+    let before = process.predecessor().and_then(|it| it.state(FRONTEND)?.parse().ok());
+    if let Some(before) = before.filter(|it: &SocketAddr| {
+        *it == address || (address.port() == 0 && it.ip() == address.ip())
+    }) {
+        return Ok(before);
+    }
+    let ports = &process.ports;
     let inherited = ports.inherited().lend("frontend", address).map(Ok);
     inherited
         .unwrap_or_else(|| TcpListener::bind(address))

@@ -2,6 +2,7 @@
 //! and process stay the same.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc,
@@ -10,6 +11,7 @@ use std::{
     time::Instant,
 };
 
+use dataplane::ledger::Carried;
 use relay::proof::Key;
 
 use crate::{
@@ -54,6 +56,19 @@ impl Tally {
     #[must_use]
     pub fn new(workers: usize, number: u32) -> Self {
         Self { number, counts: PerWorker::new(workers), checks: CheckCounts::default() }
+    }
+}
+
+impl Carried for Tally {
+    fn totals(&self) -> BTreeMap<String, u64> {
+        let mut totals = self.counts.totals();
+        totals.extend(Carried::totals(&self.checks));
+        totals
+    }
+
+    fn add(&self, more: &BTreeMap<String, u64>) {
+        self.counts.add(more);
+        self.checks.add(more);
     }
 }
 

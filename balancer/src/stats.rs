@@ -2,11 +2,15 @@
 //! reading adds them up ([`dataplane::count`]).
 
 use std::{
+    collections::BTreeMap,
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
-use dataplane::answers::Answers;
+use dataplane::{
+    answers::Answers,
+    ledger::{Carried, Counters},
+};
 
 use crate::pick::response_time::Average;
 pub use dataplane::count::{Count, PerWorker};
@@ -181,6 +185,85 @@ pub struct CheckCounts {
     pub agent_paused: AtomicBool,
 }
 
+impl Counters for ServerCounts {
+    fn each(&self, visit: &mut dyn FnMut(&str, &Count)) {
+        for (name, count) in [
+            ("requests", &self.requests),
+            ("failures", &self.failures),
+            ("retries_away", &self.retries_away),
+            ("connect_errors", &self.connect_errors),
+            ("asked_again", &self.asked_again),
+            ("ended", &self.ended),
+            ("queue_microseconds", &self.queue_microseconds),
+            ("connect_microseconds", &self.connect_microseconds),
+            ("total_microseconds", &self.total_microseconds),
+            ("connections_opened", &self.connections_opened),
+            ("connections_reused", &self.connections_reused),
+            ("bytes_out", &self.bytes_out),
+            ("bytes_in", &self.bytes_in),
+            ("answers", &self.answers),
+            ("own_microseconds", &self.own_microseconds),
+        ] {
+            visit(name, count);
+        }
+        self.heads.each(visit);
+    }
+}
+
+impl Counters for BackendCounts {
+    fn each(&self, visit: &mut dyn FnMut(&str, &Count)) {
+        for (name, count) in [
+            ("retries", &self.retries),
+            ("over_budget", &self.over_budget),
+            ("hedges", &self.hedges),
+            ("hedges_won", &self.hedges_won),
+        ] {
+            visit(name, count);
+        }
+    }
+}
+
+impl Counters for FrontendCounts {
+    fn each(&self, visit: &mut dyn FnMut(&str, &Count)) {
+        for (name, count) in [
+            ("connections", &self.connections),
+            ("requests", &self.requests),
+            ("failed", &self.failed),
+            ("refused", &self.refused),
+            ("limited", &self.limited),
+            ("tunnels", &self.tunnels),
+            ("cut_tunnels", &self.cut_tunnels),
+            ("cut_responses", &self.cut_responses),
+            ("bytes_in", &self.bytes_in),
+            ("bytes_out", &self.bytes_out),
+        ] {
+            visit(name, count);
+        }
+        self.answers.each(visit);
+        let Http2Counts { connections, streams, resets, floods } = &self.http2;
+        for (name, count) in [
+            ("http2.connections", connections),
+            ("http2.streams", streams),
+            ("http2.resets", resets),
+            ("http2.floods", floods),
+        ] {
+            visit(name, count);
+        }
+    }
+}
+
+impl Carried for CheckCounts {
+    fn totals(&self) -> BTreeMap<String, u64> {
+        self.rising().map(|(name, count)| (name.to_owned(), count.load(Relaxed))).into()
+    }
+
+    fn add(&self, more: &BTreeMap<String, u64>) {
+        for (name, count) in self.rising() {
+            count.fetch_add(more.get(name).copied().unwrap_or(0), Relaxed);
+        }
+    }
+}
+
 /// What all workers have counted of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServerTotals {
@@ -291,6 +374,15 @@ pub struct CheckTotals {
 }
 
 impl CheckCounts {
+    fn rising(&self) -> [(&'static str, &AtomicU64); 4] {
+        [
+            ("checks.passed", &self.passed),
+            ("checks.failed", &self.failed),
+            ("checks.ejections", &self.ejections),
+            ("checks.outliers", &self.outliers),
+        ]
+    }
+
     /// The numbers now.
     #[must_use]
     pub fn totals(&self) -> CheckTotals {

@@ -16,10 +16,13 @@
 //! from the same link (TTL 255), also those from `unicast_peers`.
 //!
 //! **Reading order.** [`settings`] → [`packet`] → [`state`] → [`instance`] → [`reconciler`] →
-//! [`address`]; [`roll`] starts and stops instances as the configuration says, [`seen`] shows them.
+//! [`address`]; `before` is what a successor begins with, `claims` whose an instance is on this
+//! host; [`roll`] starts and stops instances as the configuration says, [`seen`] shows them.
 
 pub mod address;
 pub mod announce;
+mod before;
+mod claims;
 pub mod fitness;
 pub mod hook;
 pub mod instance;
@@ -40,10 +43,13 @@ use std::{
 use cluster_config::document::balancer::Vrrp;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use before::{Before, STATE};
+use chassis::takeover::Belongings;
+use claims::Claims;
 use fitness::Ailment;
 use instance::Peers;
 use roll::{Command, Roll};
-use seen::{Seen, Shown};
+use seen::{Seen, Shown, Standing};
 use settings::Instance;
 
 /// What comes meanwhile waits for the instances that are being stopped.
@@ -61,6 +67,8 @@ pub struct Surroundings {
     pub secrets: PathBuf,
     /// The program that is told of changes.
     pub notify: Option<PathBuf>,
+    /// The process that this one takes over from.
+    pub predecessor: Option<chassis::Predecessor>,
 }
 
 /// The instances of this balancer.
@@ -71,19 +79,68 @@ pub struct Virtual {
     fitness: watch::Sender<Ailment>,
     peers: watch::Sender<Peers>,
     shown: Shown,
+    claims: Claims,
+    /// What is wanted, as long as a predecessor takes part.
+    held: Mutex<Option<Vec<Instance>>>,
+    before: Before,
 }
 
 impl Virtual {
     /// None yet.
     #[must_use]
     pub fn new(around: Surroundings) -> Self {
+        let before = Before::of(around.predecessor.as_ref());
         Self {
-            around,
             commands: Mutex::default(),
-            fitness: watch::Sender::new(Some("it is starting".to_owned())),
+            fitness: watch::Sender::new(before.ailment.clone()),
             peers: watch::Sender::default(),
             shown: Shown::default(),
+            claims: Claims::resumed(around.predecessor.as_ref()),
+            held: Mutex::new(around.predecessor.as_ref().map(|_| Vec::new())),
+            before,
+            around,
         }
+    }
+
+    /// What was thought of this balancer when it began: it may be another one's successor.
+    #[must_use]
+    pub fn ailment_at_first(&self) -> Ailment {
+        self.before.ailment.clone()
+    }
+
+    /// Its predecessor has let go.
+    pub fn begin(&self) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(instances) = held {
+            self.apply(instances);
+        }
+    }
+
+    /// What a successor needs, to go on where this one is.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn belongings(&self) -> std::io::Result<Belongings> {
+        let seen = self.shown.all();
+        let masters = seen.iter().filter(|it| it.standing == Standing::Master);
+        let before = Before {
+            ailment: self.fitness.borrow().clone(),
+            masters: masters.map(|it| (it.instance.name.clone(), it.became_master)).collect(),
+        };
+        let handed = self.claims.handed()?;
+        Ok(Belongings { handed, state: [(STATE.to_owned(), before.to_json())].into() })
+    }
+
+    /// Leaves all instances as they are: a successor goes on with them.
+    pub fn hand_over(&self) {
+        let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(commands) = commands else { return };
+        let (done, left) = oneshot::channel();
+        if commands.try_send(Command::HandOver(done)).is_ok() {
+            // An error means that the thread is gone.
+            drop(left.blocking_recv());
+        }
+        self.claims.clear();
     }
 
     /// What a document wants of this balancer.
@@ -98,6 +155,10 @@ impl Virtual {
 
     /// Takes part in these instances, and in no others. Those that have not changed go on.
     pub fn apply(&self, instances: Vec<Instance>) {
+        if let Some(held) = &mut *self.held.lock().unwrap_or_else(PoisonError::into_inner) {
+            *held = instances;
+            return;
+        }
         let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
         if commands.as_ref().is_none_or(mpsc::Sender::is_closed) {
             if instances.is_empty() {
@@ -125,6 +186,8 @@ impl Virtual {
             fitness: self.fitness.subscribe(),
             peers: self.peers.subscribe(),
             shown: self.shown.clone(),
+            claims: self.claims.clone(),
+            resumes: self.before.masters.clone(),
         }
         .start(commands)?;
         Ok(sender)

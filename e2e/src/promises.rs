@@ -45,6 +45,16 @@ pub const PROMISES: &[Promise] = &[
         "none reaches the origin twice; only those on the node at that moment may fail",
     ),
     promise(
+        "a_balancer_is_taken_over_five_times_and_nothing_fails",
+        "a binary upgrade of the only balancer, five times in a row: GETs, POSTs, tunnels",
+        "none fails, no counter falls",
+    ),
+    promise(
+        "a_node_is_taken_over_five_times_and_nothing_fails",
+        "a binary upgrade of a node, five times in a row: GETs, POSTs, tunnels",
+        "none fails, no counter falls",
+    ),
+    promise(
         "traffic_flows_with_the_control_plane_dead",
         "kill -9 of every control service; then of a node, which starts again from its disk; then \
          of a balancer",

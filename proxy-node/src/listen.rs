@@ -2,12 +2,13 @@
 //! there.
 
 use std::{
+    io,
     net::{SocketAddr, TcpListener},
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use chassis::Inherited;
+use chassis::{Inherited, Predecessor, takeover::Handed};
 use cluster_config::document::proxy::Listen;
 use dataplane::listen::{Listening, Open, Ready, Wanted, accept};
 use relay::{
@@ -21,6 +22,30 @@ use crate::{connection, local::Local, protocol::Protocol};
 /// What workers follow: what is open, and how many of them accept.
 pub type Follow = (watch::Receiver<Open<Protocol>>, watch::Receiver<usize>);
 
+/// What sockets are handed over as.
+const LISTENER: &str = "listener";
+
+/// Where a listener of the flags is.
+pub enum Entrance {
+    /// Bound exclusively by this process.
+    Bound(TcpListener),
+    /// A predecessor listens there, and hands its sockets over.
+    Resumed(SocketAddr),
+}
+
+impl Entrance {
+    /// The address with its real port.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Bound(listener) => listener.local_addr(),
+            Self::Resumed(address) => Ok(*address),
+        }
+    }
+}
+
 /// Owns the listeners of the process. Workers follow.
 pub struct Listeners {
     listening: Listening<Protocol>,
@@ -29,27 +54,72 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// The relay listener, and the proxy listener that the flags name, both bound already.
+    /// The relay listener, and the proxy listener that the flags name, both bound already, or to
+    /// be had of a predecessor. Where there is one, nobody accepts until they
+    /// [begin](Self::begin).
     ///
     /// # Errors
     /// The other workers cannot listen there.
     pub fn new(
-        relay: TcpListener,
-        proxy: TcpListener,
+        relay: Entrance,
+        proxy: Entrance,
         workers: usize,
-        inherited: Inherited,
+        (inherited, predecessor): (Inherited, Option<Predecessor>),
     ) -> Result<Self, BindError> {
-        let lent = relay.local_addr().ok().and_then(|address| inherited.lend_at(address));
-        let relay = lent.map_or(Ready::Bound(relay), Ready::Inherited);
-        let held = Arc::new(Mutex::new(Some(proxy)));
-        let bound = Arc::clone(&held);
+        let taken = |address: SocketAddr| {
+            let sockets = predecessor.as_ref()?.take(LISTENER, &address.to_string());
+            Ready::resumed(&address.into(), sockets)
+        };
+        let lent = |address| inherited.lend_at(address).map(Ready::Inherited);
+        let relay = match relay {
+            Entrance::Resumed(address) => {
+                taken(address).or_else(|| lent(address)).ok_or(BindError::NotLocal(address))?
+            }
+            Entrance::Bound(bound) => {
+                bound.local_addr().ok().and_then(lent).unwrap_or(Ready::Bound(bound))
+            }
+        };
+        let held = match proxy {
+            Entrance::Bound(proxy) => Some(proxy),
+            Entrance::Resumed(_) => None,
+        };
+        let held = Arc::new(Mutex::new(held));
+        let (bound, takes_over) = (Arc::clone(&held), predecessor.is_some());
         let find = move |address: &Address| {
+            let handed = predecessor.as_ref().map(|it| it.take(LISTENER, &address.to_string()));
+            if let Some(resumed) = handed.and_then(|it| Ready::resumed(address, it)) {
+                return Some(resumed);
+            }
             let address = address.ip()?;
             let held = take_if(&bound, |at| at == address).map(Ready::Bound);
             inherited.lend_at(address).map(Ready::Inherited).or(held)
         };
         let listening = Listening::new(workers, Box::new(find)).always(relay, Protocol::Relay)?;
+        let listening = if takes_over { listening.held() } else { listening };
         Ok(Self { listening, held })
+    }
+
+    /// The workers accept from now on.
+    pub fn begin(&self) {
+        self.listening.begin();
+    }
+
+    /// Duplicates of all sockets, for a successor.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn handed(&self) -> io::Result<Vec<Handed>> {
+        let handed = self.listening.handed()?.into_iter().map(|it| Handed {
+            purpose: LISTENER.to_owned(),
+            which: it.asked.to_string(),
+            descriptors: it.sockets,
+        });
+        Ok(handed.filter(|it| !it.descriptors.is_empty()).collect())
+    }
+
+    /// A successor accepts from now on.
+    pub fn hand_over(&self) {
+        self.listening.hand_over();
     }
 
     /// Makes the proxy listeners those that are `wanted`. What cannot be bound is an error, and

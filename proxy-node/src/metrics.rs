@@ -3,6 +3,7 @@
 //! ([`dataplane::answers`]) and written when `/metrics` is asked for.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -14,6 +15,7 @@ use cluster::recent::{LastMinute, Traffic};
 use dataplane::{
     answers::{Answers, Series, of_workers, write_classes, write_durations},
     count::PerWorker,
+    ledger::Carried,
 };
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 
@@ -21,6 +23,8 @@ use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 #[derive(Debug)]
 pub struct Tally {
     value: AtomicU64,
+    /// What a process before this one has counted.
+    before: AtomicU64,
     exported: Exported,
 }
 
@@ -38,12 +42,20 @@ impl std::fmt::Debug for Exported {
 impl Tally {
     fn counter(name: &'static str, meaning: &'static str) -> Self {
         describe_counter!(name, meaning);
-        Self { value: AtomicU64::new(0), exported: Exported::Counter(counter!(name)) }
+        Self {
+            value: AtomicU64::new(0),
+            before: AtomicU64::new(0),
+            exported: Exported::Counter(counter!(name)),
+        }
     }
 
     fn gauge(name: &'static str, meaning: &'static str) -> Self {
         describe_gauge!(name, meaning);
-        Self { value: AtomicU64::new(0), exported: Exported::Gauge(gauge!(name)) }
+        Self {
+            value: AtomicU64::new(0),
+            before: AtomicU64::new(0),
+            exported: Exported::Gauge(gauge!(name)),
+        }
     }
 
     /// Adds.
@@ -64,7 +76,17 @@ impl Tally {
     /// The value now.
     #[must_use]
     pub fn get(&self) -> u64 {
+        self.own() + self.before.load(Ordering::Relaxed)
+    }
+
+    /// What this process has counted.
+    fn own(&self) -> u64 {
         self.value.load(Ordering::Relaxed)
+    }
+
+    /// Counters only rise.
+    const fn rises(&self) -> bool {
+        matches!(self.exported, Exported::Counter(_))
     }
 
     #[allow(clippy::cast_precision_loss)] // gauges are floats in that format
@@ -129,13 +151,17 @@ macro_rules! metrics {
             /// atomic each and not two.
             pub fn export(&self) {
                 $(self.$field.export();)*
-                self.lately.look(self.requests.get(), self.errors.get());
+                self.lately.look(self.requests.own(), self.errors.own());
+            }
+
+            fn all(&self) -> Vec<(&'static str, &Tally)> {
+                vec![$(($name, &self.$field),)*]
             }
 
             /// What clients got in the last minute.
             #[must_use]
             pub fn last_minute(&self) -> Traffic {
-                self.lately.until(self.requests.get(), self.errors.get())
+                self.lately.until(self.requests.own(), self.errors.own())
             }
         }
     };
@@ -251,6 +277,20 @@ pub fn write(answers: &PerWorker<Answers>, out: &mut String) {
         "From the head of a request to the end of its answer, tunnels not counted",
         &series,
     );
+}
+
+impl Carried for Metrics {
+    fn totals(&self) -> BTreeMap<String, u64> {
+        let rising = self.all().into_iter().filter(|(_, it)| it.rises());
+        rising.map(|(name, it)| (name.to_owned(), it.get())).collect()
+    }
+
+    fn add(&self, more: &BTreeMap<String, u64>) {
+        for (name, tally) in self.all().into_iter().filter(|(_, it)| it.rises()) {
+            let more = more.get(name).copied().unwrap_or(0);
+            tally.before.fetch_add(more, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Default for Metrics {

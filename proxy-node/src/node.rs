@@ -1,6 +1,7 @@
 //! What all workers share.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
@@ -10,7 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use chassis::probe;
-use dataplane::{answers::Answers, count::PerWorker, trace::span::Tracer};
+use dataplane::{answers::Answers, count::PerWorker, ledger::Carried, trace::span::Tracer};
 use jiff::{Timestamp, tz::TimeZone};
 use relay::{head::Request, proof::Key};
 
@@ -111,6 +112,19 @@ impl Throttle {
     /// There was nothing to say.
     pub fn forget(&self) {
         self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Carried for Node {
+    fn totals(&self) -> BTreeMap<String, u64> {
+        let mut totals = self.metrics.totals();
+        totals.extend(self.answers.totals());
+        totals
+    }
+
+    fn add(&self, more: &BTreeMap<String, u64>) {
+        self.metrics.add(more);
+        self.answers.add(more);
     }
 }
 

@@ -3,6 +3,7 @@
 mod configuration;
 pub mod disk;
 mod membership;
+mod succession;
 pub mod upkeep;
 
 use std::{
@@ -50,13 +51,15 @@ const PARENTS: Duration = Duration::from_secs(5);
 /// Runs the node on the control runtime until it is drained.
 pub async fn serve(process: Process, options: Options) -> Result<(), Error> {
     let cluster_key = Key::new(process.cluster_key()?.as_bytes());
-    let proxy = process.ports.bind("proxy", options.proxy)?;
-    let relay = process.ports.bind("relay", options.relay)?;
-    let variables = variables(&proxy.local_addr(), &relay.local_addr());
+    let proxy = succession::entrance(&process, "proxy", options.proxy)?;
+    let relay = succession::entrance(&process, "relay", options.relay)?;
+    let entrances = (proxy.address(), relay.address());
+    let variables = variables(&entrances.0, &entrances.1);
     let workers = options
         .workers
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let listeners = Listeners::new(relay, proxy, workers, process.ports.inherited().clone());
+    let sources = (process.ports.inherited().clone(), process.predecessor().cloned());
+    let listeners = Listeners::new(relay, proxy, workers, sources);
     let listeners = Arc::new(listeners.context("open the listeners", "choose other addresses")?);
     let log = process.data_dir.path("access.log");
     let (recorder, log_thread) = record::start(log, process.identity.name())
@@ -105,10 +108,14 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Error> {
         &POLICY,
     )?;
     refresh_ports(&process, &node, &listeners);
+    let estate = succession::Estate::new(&node, &listeners, entrances);
+    estate.take_over(&process).await?;
     process.register();
     process.set_ready(true);
     let addresses = listeners.addresses();
     tracing::info!(revision = %node.current.load().revision, listeners = ?addresses, "serving");
+
+    process.offer(Arc::new(estate));
 
     let workers = Arc::new(workers);
     let leaving = tokio::spawn(leave(process.clone(), node.clone(), workers.clone()));
@@ -253,6 +260,9 @@ pub fn start_workers(
 /// accepted.
 async fn leave(process: Process, node: Arc<Node>, workers: Arc<Workers>) {
     process.lifecycle.stop().wait().await;
-    node.serving.store(false, std::sync::atomic::Ordering::Relaxed);
+    // Who checks this node's health on a kept connection hears that a node is there: its successor.
+    if !process.lifecycle.is_handed_over() {
+        node.serving.store(false, std::sync::atomic::Ordering::Relaxed);
+    }
     workers.advance(Phase::Leaving);
 }

@@ -12,6 +12,7 @@ use std::{
 use dataplane::answers::{
     Series, labels, of_workers, write_classes, write_durations, write_seconds,
 };
+use dataplane::ledger::Rising;
 use metrics::{counter, gauge};
 use relay::clients::{Clients, Closed};
 
@@ -78,11 +79,11 @@ pub fn write(view: &View, out: &mut String) {
 /// Copies sums into the recorder for ever.
 pub async fn follow(view: Arc<View>, clients: Option<Arc<Clients>>) {
     let mut tick = tokio::time::interval(EVERY);
-    let mut servers = Servers::default();
+    let (mut servers, mut rising) = (Servers::default(), Rising::default());
     let mut told: Option<tokio::time::Instant> = None;
     loop {
         let now = tick.tick().await;
-        copy(&view, &mut servers);
+        copy(&view, &mut servers, &mut rising);
         let Some(clients) = &clients else { continue };
         clients.set_most(view.snapshot().generation.document.max_connections);
         let Closed { refused, displaced, unfinished, too_fast, no_room, unread } = clients.closed();
@@ -94,7 +95,7 @@ pub async fn follow(view: Arc<View>, clients: Option<Arc<Clients>>) {
             ("no_room", no_room),
             ("unread", unread),
         ] {
-            counter!(CROWDED, "what" => what).absolute(value);
+            counter!(CROWDED, "what" => what).increment(rising.since(what, value));
         }
         if told.is_none_or(|at| now.duration_since(at) >= TELL_EVERY)
             && let Some(report) = clients.take_report()
@@ -105,12 +106,15 @@ pub async fn follow(view: Arc<View>, clients: Option<Arc<Clients>>) {
     }
 }
 
-fn copy(view: &View, servers: &mut Servers) {
-    counter!(RECORDS_DROPPED).absolute(view.recorder.dropped());
+fn copy(view: &View, servers: &mut Servers, rising: &mut Rising) {
+    let dropped = rising.since("records", view.recorder.dropped());
+    counter!(RECORDS_DROPPED).increment(dropped);
     for target in view.recorder.log().targets.current().iter() {
         let to = target.settings().to.to_string();
-        counter!(COPIES_SENT, "to" => to.clone()).absolute(target.counts().sent());
-        counter!(COPIES_DROPPED, "to" => to).absolute(target.counts().dropped());
+        let sent = rising.since(&format!("sent to {to}"), target.counts().sent());
+        counter!(COPIES_SENT, "to" => to.clone()).increment(sent);
+        let dropped = rising.since(&format!("dropped for {to}"), target.counts().dropped());
+        counter!(COPIES_DROPPED, "to" => to).increment(dropped);
     }
     for (name, counts) in view.frontends() {
         let totals = FrontendTotals::of(&counts);

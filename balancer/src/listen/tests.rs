@@ -39,7 +39,7 @@ fn a_frontend_keeps_its_counters_wherever_it_is_served() {
     let told = Arc::clone(&announced);
     let announce: Announce =
         Box::new(move |name, address| told.lock().unwrap().push((name.to_owned(), address)));
-    let frontends = Frontends::new(2, announce, Inherited::default());
+    let frontends = Frontends::new(2, announce, Sources::default());
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let step = |settings: &[Settings]| {
         frontends.publish(&frontends.prepare(settings, &[]).expect("bound"));
@@ -60,7 +60,7 @@ fn an_address_that_moves_is_bound_and_not_announced() {
     let announced = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&announced);
     let announce: Announce = Box::new(move |name, _| told.lock().unwrap().push(name.to_owned()));
-    let frontends = Frontends::new(2, announce, Inherited::default());
+    let frontends = Frontends::new(2, announce, Sources::default());
     let elsewhere = SocketAddr::from(([192, 0, 2, 100], 0));
     let settings =
         [wanted("moves", elsewhere), wanted("stays", SocketAddr::from(([127, 0, 0, 1], 0)))];
@@ -79,7 +79,7 @@ fn one_frontend_listens_at_several_places() {
     let announced = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&announced);
     let announce: Announce = Box::new(move |name, _| told.lock().unwrap().push(name.to_owned()));
-    let frontends = Frontends::new(1, announce, Inherited::default());
+    let frontends = Frontends::new(1, announce, Sources::default());
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let mut settings = wanted("web", any);
     settings.bind = vec![Bind::Unix(path.clone()), any.into(), any.into()];
@@ -98,7 +98,7 @@ fn one_frontend_listens_at_several_places() {
 
 #[test]
 fn what_cannot_be_bound_is_named() {
-    let frontends = Frontends::new(1, Box::new(|_, _| ()), Inherited::default());
+    let frontends = Frontends::new(1, Box::new(|_, _| ()), Sources::default());
     let stranger = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = wanted("c", stranger.local_addr().expect("bound"));
     let problems = frontends.prepare(&[taken], &[]).map(|_| ()).expect_err("in use");

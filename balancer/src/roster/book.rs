@@ -13,6 +13,7 @@ use std::{
 
 use cluster::{InstanceId, InstanceStatus};
 use cluster_config::document::balancer::Backend;
+use dataplane::ledger::Ledger;
 use jiff::Timestamp;
 use relay::proof::Key;
 
@@ -51,6 +52,8 @@ pub struct Setting {
     pub key: Key,
     /// Where this balancer is.
     pub place: Place,
+    /// Where what is counted goes on.
+    pub ledger: Ledger,
 }
 
 /// One line: a server and what is known of it.
@@ -134,7 +137,12 @@ impl Book {
             let known = before.map(|page| page.entries).unwrap_or_default();
             let mut known: HashMap<String, Known> =
                 known.into_iter().map(|entry| (entry.member.name.clone(), entry)).collect();
-            let queue = self.queues.entry(backend.name.clone()).or_default();
+            let ledger = &self.setting.ledger;
+            let queue = self.queues.entry(backend.name.clone()).or_insert_with(|| {
+                let queue = Arc::<Queue>::default();
+                ledger.enter(format!("queue/{}", backend.name), queue.clone());
+                queue
+            });
             queue.bound(&backend.circuit_breaker);
             let mut page = Page {
                 settings: Arc::new(backend.clone()),
@@ -175,14 +183,18 @@ impl Book {
         // By backend in the order of their first appearance, so that a number stays a server's.
         let of_backend = self.tallies.keys().filter(|(it, _)| it == backend).count();
         let number = u32::try_from(of_backend + 1).unwrap_or(u32::MAX);
-        let tally = self
-            .tallies
-            .entry((backend.to_owned(), member.name.clone()))
-            .or_insert_with(|| Arc::new(Tally::new(workers, number)));
-        let counts = self
-            .backends
-            .entry(backend.to_owned())
-            .or_insert_with(|| Arc::new(PerWorker::new(workers)));
+        let tally =
+            self.tallies.entry((backend.to_owned(), member.name.clone())).or_insert_with(|| {
+                let tally = Arc::new(Tally::new(workers, number));
+                let what = format!("server/{backend}/{}", member.name);
+                self.setting.ledger.enter(what, tally.clone());
+                tally
+            });
+        let counts = self.backends.entry(backend.to_owned()).or_insert_with(|| {
+            let counts = Arc::new(PerWorker::new(workers));
+            self.setting.ledger.enter(format!("backend/{backend}"), counts.clone());
+            counts
+        });
         let protocol = if member.id.is_some() {
             Protocol::Relay { key: self.setting.key.clone() }
         } else {

@@ -56,7 +56,7 @@ pub struct Inputs {
 /// Judges for ever, and tells where other balancers are.
 pub async fn follow(inputs: &Inputs) {
     let mut tick = tokio::time::interval(EVERY);
-    let mut damper = Damper::unwell();
+    let mut damper = Damper::beginning_with(inputs.addresses.ailment_at_first());
     loop {
         tick.tick().await;
         if !inputs.addresses.takes_part() {
@@ -87,10 +87,11 @@ pub struct Damper {
 }
 
 impl Damper {
-    /// Before the first judgement.
+    /// With what was believed before; who is unwell is well from the first judgement on.
     #[must_use]
-    pub fn unwell() -> Self {
-        Self { believed: Some("it is starting".to_owned()), against: RISE - 1 }
+    pub fn beginning_with(believed: Ailment) -> Self {
+        let against = if believed.is_none() { 0 } else { RISE - 1 };
+        Self { believed, against }
     }
 
     /// Adds one, and answers what is believed.
@@ -117,7 +118,7 @@ mod tests {
     #[test]
     fn what_flaps_is_not_believed() {
         let ill = || Some("no usable server in b".to_owned());
-        let mut damper = Damper::unwell();
+        let mut damper = Damper::beginning_with(Some("it is starting".to_owned()));
         assert_eq!(damper.add(None), &None, "well from the first judgement on");
         for _ in 0..10 {
             assert_eq!(damper.add(ill()), &None);

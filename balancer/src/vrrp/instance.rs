@@ -22,6 +22,7 @@ use super::{
     state::{Heard, Machine, Moment, Settings, State},
 };
 use crate::metrics as names;
+pub use deeds::HOLD;
 use deeds::Once;
 
 /// Addresses of balancers by name.
@@ -38,6 +39,8 @@ pub struct Work {
     pub told: watch::Sender<Option<Told>>,
     pub shown: Shown,
     pub clock: chassis::Clock,
+    /// It goes on as master, once, when it begins: its predecessor was that.
+    pub resumes: bool,
     /// Raised when it shall end.
     pub stop: watch::Receiver<bool>,
 }
@@ -158,7 +161,11 @@ impl Worker {
             address: interface.source,
         };
         let mut machine = Machine::new(settings, self.priority());
-        let actions = machine.start(self.now());
+        let actions = if std::mem::take(&mut self.work.resumes) {
+            machine.resume(self.now())
+        } else {
+            machine.start(self.now())
+        };
         self.link = Some(Link { interface, channel, machine });
         self.act(actions);
     }

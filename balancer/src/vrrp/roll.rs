@@ -1,14 +1,6 @@
 //! Starts and stops instances as the configuration says; the owner of their tasks.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    os::linux::net::SocketAddrExt,
-    os::unix::net::{SocketAddr, UnixDatagram},
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, sync::Arc, thread, time::Duration};
 
 use nix::libc;
 use tokio::{
@@ -21,9 +13,10 @@ use tokio::{
 use super::{
     Surroundings,
     address::{Fault, Kernel},
+    claims::Claims,
     fitness::Ailment,
     hook,
-    instance::{Peers, Work, Worker},
+    instance::{HOLD, Peers, Work, Worker},
     reconciler::{Desired, Reconciler},
     seen::{Seen, Shown, Standing},
     settings::Instance,
@@ -44,6 +37,8 @@ pub enum Command {
     Apply(Vec<Instance>),
     /// Leave all, and say when that is done.
     Resign(oneshot::Sender<()>),
+    /// Leave all as they are, and say when that is done.
+    HandOver(oneshot::Sender<()>),
 }
 
 /// What instances are made with.
@@ -52,6 +47,10 @@ pub struct Roll {
     pub fitness: watch::Receiver<Ailment>,
     pub peers: watch::Receiver<Peers>,
     pub shown: Shown,
+    pub claims: Claims,
+    /// Instances that a predecessor was master of, and how often it had become that: they go on as
+    /// such when they begin.
+    pub resumes: BTreeMap<String, u64>,
 }
 
 /// One instance's tasks.
@@ -61,13 +60,21 @@ struct Running {
     worker: JoinHandle<()>,
     reconciler: JoinHandle<()>,
     hook: Option<JoinHandle<()>>,
-    /// Nobody else on this host takes part while it is there.
-    _only: Option<UnixDatagram>,
 }
 
 impl Running {
     fn lives(&self) -> bool {
         !self.worker.is_finished() && !self.reconciler.is_finished()
+    }
+
+    /// Says nothing more and takes nothing off: a successor holds the addresses.
+    async fn abandon(self) {
+        // This one first, which would take the addresses off when nobody desires them any more.
+        for task in [self.reconciler, self.worker].into_iter().chain(self.hook) {
+            task.abort();
+            // It was aborted, or has ended by itself.
+            drop(task.await);
+        }
     }
 
     async fn end(self) {
@@ -109,7 +116,7 @@ impl Roll {
         Ok(())
     }
 
-    async fn run(self, mut commands: mpsc::Receiver<Command>, beside: &Handle) {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>, beside: &Handle) {
         let mut running = BTreeMap::<String, Running>::new();
         let mut wanted = Vec::new();
         let mut look = time::interval(LOOK_EVERY);
@@ -118,6 +125,12 @@ impl Roll {
                 command = commands.recv() => match command {
                     Some(Command::Apply(instances)) => wanted = instances,
                     Some(Command::Resign(done)) => break Some(done),
+                    Some(Command::HandOver(done)) => {
+                        for (_, instance) in running {
+                            instance.abandon().await;
+                        }
+                        return done.send(()).unwrap_or_default();
+                    }
                     None => break None,
                 },
                 _ = look.tick() => {}
@@ -133,7 +146,7 @@ impl Roll {
 
     /// Compares what runs with what shall run, and changes what differs.
     async fn settle(
-        &self,
+        &mut self,
         running: &mut BTreeMap<String, Running>,
         wanted: &[Instance],
         beside: &Handle,
@@ -150,7 +163,9 @@ impl Roll {
                 if !gone.lives() {
                     tracing::error!(instance = name, "it has failed and is begun anew");
                 }
+                let instance = Arc::clone(&gone.instance.borrow());
                 gone.end().await;
+                self.claims.end(&instance);
                 self.shown.remove(&name);
             }
         }
@@ -172,16 +187,13 @@ impl Roll {
         }
     }
 
-    fn begin(&self, instance: &Instance, beside: &Handle) -> Option<Running> {
+    fn begin(&mut self, instance: &Instance, beside: &Handle) -> Option<Running> {
         let instance = Arc::new(instance.clone());
         let fresh = !self.shown.all().iter().any(|it| it.instance.name == instance.name);
-        let only = match alone(&instance) {
-            Ok(only) => only,
-            Err(fault) => {
-                self.show(&instance, &fault, fresh);
-                return None;
-            }
-        };
+        if let Err(fault) = self.claims.make(&instance) {
+            self.show(&instance, &fault, fresh);
+            return None;
+        }
         let kernel = {
             let _beside = beside.enter();
             Kernel::open()
@@ -189,12 +201,21 @@ impl Roll {
         let kernel = match kernel {
             Ok(kernel) => kernel,
             Err(fault) => {
+                self.claims.end(&instance);
                 self.show(&instance, &fault, fresh);
                 return None;
             }
         };
         self.show(&instance, &Fault::Starting, true);
-        let (desire, desired) = watch::channel(Desired::default());
+        let resumes = self.resumes.remove(&instance.name);
+        if let Some(became_master) = resumes {
+            // It becomes master once more, which is the same time.
+            let before = became_master.saturating_sub(1);
+            self.shown.change(&instance.name, |seen| seen.became_master = before);
+        }
+        // What the predecessor has put there stays.
+        let hold_until = resumes.map(|_| time::Instant::now() + HOLD);
+        let (desire, desired) = watch::channel(Desired { hold_until, ..Desired::default() });
         let (tell, facts) = watch::channel(None);
         let (told, heard) = watch::channel(None);
         let (stop, stopped) = watch::channel(false);
@@ -214,6 +235,7 @@ impl Roll {
             told,
             shown: self.shown.clone(),
             clock: self.around.clock.clone(),
+            resumes: resumes.is_some(),
             stop: stopped,
         };
         Some(Running {
@@ -222,7 +244,6 @@ impl Roll {
             reconciler: beside.spawn(reconciler.run()),
             worker: tokio::spawn(Worker::new(work).run()),
             hook,
-            _only: Some(only),
         })
     }
 
@@ -243,19 +264,6 @@ impl Roll {
             became_master: 0,
         });
     }
-}
-
-/// Claims an instance for this process, within its network namespace. The claim is a socket without
-/// a file, so that it ends with the process, however that ends.
-fn alone(instance: &Instance) -> Result<UnixDatagram, Fault> {
-    let family = if instance.addresses.iter().all(|net| net.addr().is_ipv4()) { 4 } else { 6 };
-    let name =
-        format!("shoal/vrrp/{}/{}/{family}", instance.interface, instance.agreed.virtual_router_id);
-    let claim = SocketAddr::from_abstract_name(name).and_then(|it| UnixDatagram::bind_addr(&it));
-    claim.map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => Fault::Twice,
-        _ => Fault::of("claim the instance", &error),
-    })
 }
 
 /// The scheduler lets this thread run before others that are due.

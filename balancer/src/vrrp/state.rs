@@ -151,6 +151,13 @@ impl Machine {
         Vec::new()
     }
 
+    /// Begins to take part as the master, in the place of a process of this host that was it: the
+    /// others hear the same router go on.
+    pub fn resume(&mut self, now: Moment) -> Vec<Action> {
+        self.learned = self.settings.interval;
+        self.take_over(now)
+    }
+
     /// Takes no part any more, and tells the others.
     pub fn stop(&mut self) -> Vec<Action> {
         let was = std::mem::replace(&mut self.role, Role::Down);

@@ -126,6 +126,7 @@ impl Simulation {
             uptime,
             key: relay::proof::Key::new(&[0; 32]),
             place: balancer::standing::locality::Place::default(),
+            ledger: dataplane::ledger::Ledger::default(),
         });
         let node = |index: usize| Node {
             health: Health::Up,

@@ -485,6 +485,7 @@ impl Cluster {
             access_log: directory.path().join("access.log"),
             announce: Box::new(|_, _| ()),
             inherited: chassis::Inherited::default(),
+            predecessor: None,
             tracer,
             secrets: directory.path().join("secrets"),
             notify: None,

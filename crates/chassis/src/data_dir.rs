@@ -5,14 +5,16 @@
 //! file says whose it is.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder, File, TryLockError},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
 };
 
 use cluster::Service;
-use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::options::Options;
@@ -33,12 +35,13 @@ struct Marker {
     cluster: String,
 }
 
-/// A locked data dir. The lock ends with the last clone, or with the process.
+/// A locked data dir. The lock ends with the last clone, or with the process; or with the process
+/// that has taken over from it.
 #[derive(Clone, Debug)]
 pub struct DataDir {
     path: PathBuf,
-    #[allow(dead_code, reason = "held for its lock")]
-    lock: std::sync::Arc<Flock<File>>,
+    /// Never unlocked, only closed: a successor may hold the same lock.
+    lock: std::sync::Arc<File>,
     /// This start made its content.
     new: bool,
     /// Directories that this start made, outermost first.
@@ -64,6 +67,8 @@ pub enum Error {
     Foreign(PathBuf, Service, String, Service, String),
     #[error("the data dir {} belongs to another cluster (authority {})", .0.display(), .1)]
     OtherCluster(PathBuf, String),
+    #[error("the running process has another data dir than {}", .0.display())]
+    Elsewhere(PathBuf),
 }
 
 impl From<Error> for crate::error::Error {
@@ -78,6 +83,7 @@ impl From<Error> for crate::error::Error {
             Error::Marker(..) => "restore it from a backup, or choose another --data-dir",
             Error::Newer(..) => "run that version, or choose another --data-dir",
             Error::Foreign(..) => "choose the --data-dir of this process",
+            Error::Elsewhere(_) => "give the --data-dir of that process, or restart it instead",
             Error::OtherCluster(..) => {
                 "choose another --data-dir, or give the --ca of that cluster"
             }
@@ -107,13 +113,11 @@ impl DataDir {
         made.reverse();
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
         let directory = File::open(path).map_err(io)?;
-        let lock =
-            Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
-                match errno {
-                    nix::errno::Errno::EWOULDBLOCK => Error::InUse(path.to_owned()),
-                    other => Error::Io(path.to_owned(), other.into()),
-                }
-            })?;
+        let lock = directory;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => Error::InUse(path.to_owned()),
+            TryLockError::Error(other) => io(other),
+        })?;
         let new = match fs::read(path.join(MARKER)) {
             Ok(bytes) => check(path, &bytes, service, name, clusters).map(|()| false)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -134,6 +138,33 @@ impl DataDir {
         };
         let path = path.canonicalize().map_err(io)?;
         Ok(Self { path, lock: std::sync::Arc::new(lock), new, made })
+    }
+
+    /// Goes on with the lock of a process that this one takes over from.
+    ///
+    /// # Errors
+    /// As [`DataDir::open`]; or the lock is of another directory.
+    pub(crate) fn resume(
+        path: &Path,
+        lock: OwnedFd,
+        (service, name): (Service, &str),
+        clusters: &[String],
+    ) -> Result<Self, Error> {
+        let io = |error| Error::Io(path.to_owned(), error);
+        let lock = File::from(lock);
+        let (held, there) = (lock.metadata().map_err(io)?, fs::metadata(path).map_err(io)?);
+        if (held.dev(), held.ino()) != (there.dev(), there.ino()) {
+            return Err(Error::Elsewhere(path.to_owned()));
+        }
+        let marker = fs::read(path.join(MARKER)).map_err(io)?;
+        check(path, &marker, service, name, clusters)?;
+        let path = path.canonicalize().map_err(io)?;
+        Ok(Self { path, lock: std::sync::Arc::new(lock), new: false, made: Vec::new() })
+    }
+
+    /// The lock, for a successor.
+    pub(crate) fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
     }
 
     /// Locks the first of `NAME-1`, `NAME-2`, … that no other replica has, below the data dir that
@@ -305,6 +336,26 @@ mod tests {
             Err(Error::Foreign(..))
         ));
         assert_eq!(listing(&path), before, "a refused start changes nothing");
+        open(&path, "r-1", "aa").unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_was_handed_over_outlives_the_one_who_had_it() {
+        let base = tempfile::tempdir().unwrap();
+        let (path, other) = (base.path().join("one"), base.path().join("other"));
+        let clusters = ["aa".to_owned()];
+        let first = open(&path, "r-1", "aa").unwrap();
+        let resume = |path: &Path, name: &str| {
+            let lock = first.lock().try_clone_to_owned().unwrap();
+            DataDir::resume(path, lock, (Service::Registry, name), &clusters)
+        };
+        assert!(matches!(resume(&path, "r-2"), Err(Error::Foreign(..))));
+        drop(open(&other, "r-1", "aa").unwrap());
+        assert!(matches!(resume(&other, "r-1"), Err(Error::Elsewhere(_))));
+        let second = resume(&path, "r-1").unwrap();
+        drop(first);
+        assert!(matches!(open(&path, "r-1", "aa"), Err(Error::InUse(_))));
+        drop(second);
         open(&path, "r-1", "aa").unwrap();
     }
 

@@ -3,6 +3,9 @@
 //! SIGTERM or SIGINT begins it; then, in this order: not ready any more, deregistered, accepting
 //! for one propagation period, the service's own closing step (bounded by `--drain-timeout`),
 //! servers closed. A second signal ends the process at once.
+//!
+//! A process that was taken over from drains in the same order and does not deregister: its
+//! successor goes on with its registration.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -30,14 +33,21 @@ pub(crate) async fn drain(
     closing: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     tracing::info!(propagation_ms = options.drain_propagation.as_millis(), "draining");
-    status.set_ready(false);
-    if let Some(owner) = owner {
-        owner.stopped_cleanly();
+    let handed_over = lifecycle.is_handed_over();
+    if !handed_over {
+        status.set_ready(false);
+        if let Some(owner) = owner {
+            owner.stopped_cleanly();
+        }
     }
     if tokio::time::timeout(DEREGISTER_WITHIN, lifecycle.deregistered()).await.is_err() {
         tracing::warn!(
             "the registry did not answer the deregistration; the lease will lapse instead"
         );
+    }
+    if handed_over {
+        // The successor's registration says that it is ready, and this one's has ended.
+        status.set_ready(false);
     }
     tokio::time::sleep(options.drain_propagation).await;
     lifecycle.closing().raise();

@@ -2,13 +2,14 @@
 //! the process uses of its machine.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::{clock::Clock, vitals};
+use crate::{clock::Clock, takeover::series, vitals};
 
 /// Renders `/metrics`. Cheap to clone.
 #[derive(Clone)]
@@ -42,6 +43,11 @@ impl Exposition {
         let mut text = self.recorder.render();
         writers.iter().for_each(|write| write(&mut text));
         text + &vitals::render(&self.data_dir, &self.clock)
+    }
+
+    /// What the recorder has counted, by series.
+    pub(crate) fn counters(&self) -> BTreeMap<String, u64> {
+        series::of(&self.recorder.render())
     }
 
     /// Bounds what the recorder holds; to be called every few seconds.

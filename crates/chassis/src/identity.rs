@@ -20,6 +20,11 @@ impl ProcessIdentity {
         Self { service, name: name.into(), id: InstanceId(random::id()) }
     }
 
+    /// That of a process which goes on with the id of another one.
+    pub(crate) fn continuing(service: Service, name: &str, id: InstanceId) -> Self {
+        Self { service, name: name.into(), id }
+    }
+
     /// The service.
     #[must_use]
     pub const fn service(&self) -> Service {
@@ -32,7 +37,7 @@ impl ProcessIdentity {
         &self.name
     }
 
-    /// UUID v7, new at every start.
+    /// UUID v7, new at every start but one that takes over.
     #[must_use]
     pub const fn id(&self) -> InstanceId {
         self.id

@@ -19,7 +19,13 @@ use std::{
 
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 
-use crate::error::{Error, ErrorContext};
+use crate::{
+    error::{Error, ErrorContext},
+    takeover::{Handed, Predecessor},
+};
+
+/// What they are handed over as.
+const INHERITED: &str = "inherited";
 
 const REMEDY: &str = "in the .socket unit write ListenStream=ADDRESS:PORT or a path, and Accept=no";
 
@@ -69,6 +75,26 @@ impl Inherited {
             .map(|(descriptor, name)| Socket::of(descriptor, name))
             .collect::<Result<_, _>>()?;
         Ok(Self::of(all))
+    }
+
+    /// Those of the process that this one takes over from, or else its own.
+    pub(crate) fn resumed(self, predecessor: &Predecessor) -> Self {
+        let mut all = Vec::new();
+        while let Some(handed) = predecessor.take_if(|it| it.purpose == INHERITED) {
+            let name = handed.which;
+            all.extend(
+                handed.descriptors.into_iter().filter_map(|it| Socket::listening(it, name.clone())),
+            );
+        }
+        if all.is_empty() { self } else { Self::of(all) }
+    }
+
+    /// What a successor needs of them: all, as the service manager has passed them.
+    pub(crate) fn handed(&self) -> impl Iterator<Item = io::Result<Handed>> + '_ {
+        self.0.all.iter().map(|socket| match &socket.listener {
+            Listener::Tcp(_, listener) => Handed::one(INHERITED, &socket.name, listener),
+            Listener::Unix(_, listener) => Handed::one(INHERITED, &socket.name, listener),
+        })
     }
 
     fn of(all: Vec<Socket>) -> Self {

@@ -8,7 +8,7 @@
 //! **Reading order**, from high to low: no module uses one that is named before it.
 //!
 //! - A process: `run` (from the options to the exit code) → `process` (what a service's body is
-//!   given) → `drain` (its end); `systemd` hears of both.
+//!   given) → `drain` (its end); `succession` hands it over to the next; `systemd` hears of all.
 //! - What is served: `grpc` and `admin` → `accept` (handshakes, in bounds) → `guard` (who calls,
 //!   and whether that one may), `health` → [`authorize`]; [`transfer`] (a service's state, to a
 //!   backup and back).
@@ -18,8 +18,8 @@
 //! - How others are reached: [`pki`] makes a [`certificate`] and the `cluster_key`; [`connect`] →
 //!   [`membership`] → [`probe`] (how a probe shows that it is one), with [`credentials`].
 //! - The parts of a process: `telemetry`, `complaints`, [`supervise`], `ports` and `inherited`
-//!   (sockets of a service manager), `exposition`, `vitals`, [`memory`], `status`, `identity`,
-//!   `lifecycle`.
+//!   (sockets of a service manager), `exposition`, [`takeover`] (from one process to the next),
+//!   `vitals`, [`memory`], `status`, `identity`, `lifecycle`.
 //! - What all of it stands on: [`data_dir`], [`options`], `retry`, [`backoff`], [`random`],
 //!   [`clock`], [`metrics`], `propagation` (of traces), [`tls`], [`role`], `stream`, [`places`] (of
 //!   a bounded number), [`error`], `version`, and for tests `fault`.
@@ -70,8 +70,10 @@ mod run;
 pub mod silence;
 mod status;
 mod stream;
+mod succession;
 pub mod supervise;
 mod systemd;
+pub mod takeover;
 mod telemetry;
 pub mod tls;
 pub mod transfer;
@@ -99,5 +101,6 @@ pub use role::{Identity, Peer, Role};
 pub use run::{exit, main, run};
 pub use status::{Desired, DesiredHandle, Status, StatusHandle};
 pub use supervise::Supervisor;
+pub use takeover::{Estate, Predecessor};
 pub use telemetry::SpanSink;
 pub use version::VERSION;

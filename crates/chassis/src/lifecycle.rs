@@ -45,6 +45,7 @@ struct Shared {
     stop_reason: Mutex<Option<Error>>,
     registered: OnceLock<()>,
     deregistered: StopSignal,
+    handed_over: StopSignal,
     servers: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -70,6 +71,19 @@ impl Lifecycle {
     pub fn request_stop(&self, reason: Error) {
         lock(&self.0.stop_reason).get_or_insert(reason);
         self.0.stop.raise();
+    }
+
+    /// Another process goes on where this one is: what is left is to drain.
+    pub(crate) fn hand_over(&self) {
+        self.0.handed_over.raise();
+        self.0.servers_closing.raise();
+        self.0.stop.raise();
+    }
+
+    /// Whether another process goes on where this one is.
+    #[must_use]
+    pub fn is_handed_over(&self) -> bool {
+        self.0.handed_over.is_stopping()
     }
 
     pub(crate) fn stop_reason(&self) -> Option<Error> {

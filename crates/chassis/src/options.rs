@@ -118,6 +118,10 @@ pub struct Options {
         value_name = "DURATION",
     )]
     pub drain_timeout: Duration,
+    /// Take over from the process that runs with this data dir: its sockets, its lock and what it
+    /// has counted; it drains and ends. Nobody is there: start as usual
+    #[arg(long, env = "SHOAL_TAKE_OVER", conflicts_with = "numbered")]
+    pub take_over: bool,
     /// How long the registry believes in this process without hearing from it
     #[arg(
         long,

@@ -4,13 +4,18 @@ use std::{
     collections::BTreeMap,
     io,
     net::{SocketAddr, TcpListener},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
     error::{Error, ErrorContext},
     inherited::Inherited,
     status::StatusHandle,
+    takeover::{Handed, Predecessor},
 };
+
+/// What the sockets of endpoints are handed over as.
+const PORT: &str = "port";
 
 /// What to do when a port that was just bound cannot be used.
 pub(crate) const ADMIN_REMEDY: &str = "check the address and the limits of this process";
@@ -19,12 +24,55 @@ pub(crate) const ADMIN_REMEDY: &str = "check the address and the limits of this 
 #[derive(Clone, Debug)]
 pub struct Ports {
     inherited: Inherited,
+    predecessor: Option<Predecessor>,
+    /// Duplicates of what this process listens on until its end.
+    kept: Arc<Mutex<Vec<(String, TcpListener)>>>,
     status: StatusHandle,
 }
 
 impl Ports {
-    pub(crate) const fn new(inherited: Inherited, status: StatusHandle) -> Self {
-        Self { inherited, status }
+    pub(crate) fn new(
+        inherited: Inherited,
+        predecessor: Option<Predecessor>,
+        status: StatusHandle,
+    ) -> Self {
+        Self { inherited, predecessor, kept: Arc::default(), status }
+    }
+
+    /// Hands the socket on to a successor, as long as it is not [released](Self::release).
+    pub(crate) fn keep(&self, endpoint: &str, listener: &TcpListener) {
+        match listener.try_clone() {
+            Ok(duplicate) => self.kept().push((endpoint.to_owned(), duplicate)),
+            Err(error) => tracing::warn!(endpoint, "cannot be handed over: {error}"),
+        }
+    }
+
+    /// Lets go of all that was kept.
+    pub(crate) fn release(&self) {
+        self.kept().clear();
+    }
+
+    /// What a successor needs of the ports.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub(crate) fn handed(&self) -> io::Result<Vec<Handed>> {
+        let kept = self.kept();
+        let kept = kept.iter().map(|(endpoint, it)| Handed::one(PORT, endpoint, it));
+        kept.chain(self.inherited.handed()).collect()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<(String, TcpListener)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The predecessor's socket for an endpoint, if it listens where this process is to; port 0 is
+    /// any port.
+    fn resume(&self, endpoint: &str, asked: SocketAddr) -> Option<TcpListener> {
+        let mut handed = self.predecessor.as_ref()?.take(PORT, endpoint).into_iter();
+        let listener = TcpListener::from(handed.next()?);
+        let at = listener.local_addr().ok()?;
+        (at == asked || (asked.port() == 0 && at.ip() == asked.ip())).then_some(listener)
     }
 
     /// Listening sockets that a service manager passed to this process.
@@ -73,7 +121,10 @@ impl Ports {
         };
         // std sets SO_REUSEADDR (restarts) and not SO_REUSEPORT, so that a port somebody listens on
         // is always refused.
-        let inherited = self.inherited.lend(endpoint, address).map(Ok);
+        let inherited = self
+            .resume(endpoint, address)
+            .or_else(|| self.inherited.lend(endpoint, address))
+            .map(Ok);
         let listener = inherited.unwrap_or_else(|| TcpListener::bind(address)).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
         let real = listener.local_addr().map_err(refused)?;

@@ -1,12 +1,17 @@
 //! The running process, as its service sees it: the parts of which each module takes what it needs,
 //! and what is put together of several.
 
-use std::{collections::BTreeMap, future::Future, net::SocketAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
 use axum::Router;
 use cluster::Service;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::JoinHandle};
 use tonic::service::Routes;
 
 use crate::{
@@ -35,7 +40,9 @@ use crate::{
     ports::{ADMIN_REMEDY, Ports},
     registration::{self, Registration},
     status::{DesiredHandle, StatusHandle},
+    succession,
     supervise::Supervisor,
+    takeover::{Estate, Heir, Predecessor},
     telemetry::SpanSink,
 };
 
@@ -73,6 +80,9 @@ pub struct Process {
     complaints: Complaints,
     cluster_key: Option<ClusterKey>,
     configuration: Current,
+    predecessor: Option<Predecessor>,
+    heir: Heir,
+    estate: Arc<OnceLock<Arc<dyn Estate>>>,
 }
 
 /// What a process is made of before it runs.
@@ -86,6 +96,7 @@ pub(crate) struct Parts {
     pub(crate) audit: Journal,
     pub(crate) complaints: Complaints,
     pub(crate) inherited: Inherited,
+    pub(crate) predecessor: Option<Predecessor>,
     pub(crate) recorder: PrometheusHandle,
     pub(crate) runtime: Handle,
     pub(crate) spans: Option<SpanSink>,
@@ -105,9 +116,16 @@ impl Process {
             tasks: tasks.clone(),
             lifecycle: lifecycle.clone(),
         });
+        let inherited = match &parts.predecessor {
+            Some(predecessor) => parts.inherited.resumed(predecessor),
+            None => parts.inherited,
+        };
         Self {
             exposition: Exposition::new(parts.recorder, data_dir.root(), clock.clone()),
-            ports: Ports::new(parts.inherited, status.clone()),
+            ports: Ports::new(inherited, parts.predecessor.clone(), status.clone()),
+            predecessor: parts.predecessor,
+            heir: Heir::default(),
+            estate: Arc::default(),
             desired: DesiredHandle::default(),
             audit: parts.audit,
             spans: parts.spans,
@@ -158,9 +176,9 @@ impl Process {
                 owner: self.configuration.clone(),
             },
         };
-        let closing = self.lifecycle.servers_closing();
-        let server = grpc::serve(listener, routes, common, self.tasks.runtime(), closing)?;
-        self.lifecycle.add_server(server);
+        self.ports.keep("grpc", &listener);
+        let (runtime, closing) = (self.tasks.runtime().clone(), self.lifecycle.servers_closing());
+        self.begin(move || grpc::serve(listener, routes, common, &runtime, closing))?;
         Ok(address)
     }
 
@@ -180,10 +198,63 @@ impl Process {
             stop: self.lifecycle.stop(),
             exposition: self.exposition.clone(),
         };
-        let closing = self.lifecycle.servers_closing();
-        let server = admin::serve(listener, pages, extra, self.tasks.runtime(), closing)?;
-        self.lifecycle.add_server(server);
+        self.ports.keep("admin", &listener);
+        let (runtime, closing) = (self.tasks.runtime().clone(), self.lifecycle.servers_closing());
+        self.begin(move || admin::serve(listener, pages, extra, &runtime, closing))?;
         Ok(address)
+    }
+
+    /// Begins to serve, once nobody else does with the same socket.
+    fn begin(
+        &self,
+        serve: impl FnOnce() -> Result<JoinHandle<()>, Error> + Send + 'static,
+    ) -> Result<(), Error> {
+        let server = match self.predecessor.clone() {
+            None => serve()?,
+            Some(predecessor) => self.tasks.runtime().spawn(async move {
+                predecessor.confirmed().await;
+                match serve() {
+                    // It ends with its own closing signal.
+                    Ok(server) => drop(server.await),
+                    Err(error) => tracing::error!("{error}"),
+                }
+            }),
+        };
+        self.lifecycle.add_server(server);
+        Ok(())
+    }
+
+    /// The process from which this one takes over: to be
+    /// [confirmed](Predecessor::confirm) before anything is accepted.
+    #[must_use]
+    pub const fn predecessor(&self) -> Option<&Predecessor> {
+        self.predecessor.as_ref()
+    }
+
+    /// Lets a successor take over (`--take-over`). To be called once, when the process serves.
+    pub fn offer(&self, estate: Arc<dyn Estate>) {
+        if self.estate.set(Arc::clone(&estate)).is_err() {
+            return;
+        }
+        let process = succession::Process {
+            ports: self.ports.clone(),
+            data_dir: self.data_dir.clone(),
+            exposition: self.exposition.clone(),
+            lifecycle: self.lifecycle.clone(),
+            configuration: self.configuration.clone(),
+        };
+        let authorities = match self.network.transport() {
+            Transport::Mutual(credentials) => credentials.current().authorities.clone(),
+            Transport::Plaintext => Vec::new(),
+        };
+        let offer = succession::offer(
+            &self.identity,
+            &authorities,
+            (estate, Arc::new(process)),
+            (self.heir.clone(), self.data_dir.root()),
+        );
+        succession::serve(Arc::new(offer), &self.tasks, self.lifecycle.closing());
+        succession::start_successors(&self.tasks, self.lifecycle.stop());
     }
 
     /// Accepts connections that only operators' certificates open, for `endpoint`.
@@ -196,11 +267,13 @@ impl Process {
         address: SocketAddr,
     ) -> Result<Operators, Error> {
         let listener = self.ports.bind(endpoint, address)?;
+        self.ports.keep(endpoint, &listener);
         let address = listener.local_addr().context("read that port's address", ADMIN_REMEDY)?;
         let _runtime = self.tasks.runtime().enter();
         let listener =
             tokio::net::TcpListener::from_std(listener).context("listen there", ADMIN_REMEDY)?;
-        let (transport, closing) = (self.network.transport().clone(), self.lifecycle.closing());
+        let transport = self.network.transport().clone();
+        let closing = self.lifecycle.servers_closing();
         Ok(Operators::new(address, accept::accept(endpoint, listener, transport, closing)))
     }
 
@@ -272,8 +345,22 @@ impl Process {
         self.tasks.spawn("confirmation", move || Arc::clone(&confirming).confirm_in_time());
         let channel = self.network.channel(Service::ConfigService);
         let (membership, stop) = (self.network.membership(), self.lifecycle.stop());
+        let predecessor = self.predecessor.clone();
         self.tasks.spawn("configuration", move || {
-            follow::follow(Arc::clone(&owner), channel.clone(), membership.clone(), stop.clone())
+            let followed = follow::follow(
+                Arc::clone(&owner),
+                channel.clone(),
+                membership.clone(),
+                stop.clone(),
+            );
+            let predecessor = predecessor.clone();
+            async move {
+                // Until then it is another process that has the configuration of this name.
+                if let Some(predecessor) = predecessor {
+                    predecessor.confirmed().await;
+                }
+                followed.await;
+            }
         });
         Ok(follower)
     }
@@ -305,6 +392,15 @@ impl Process {
     pub async fn drain(&self, closing: impl Future<Output = ()>) -> Result<(), Error> {
         self.lifecycle.stop().wait().await;
         let owner = self.configuration.get();
+        let closing = async {
+            closing.await;
+            if let Some(estate) = self.estate.get() {
+                let (heir, totals) = (self.heir.clone(), estate.totals());
+                // A successor that is gone hears nothing.
+                drop(tokio::task::spawn_blocking(move || heir.tell(totals)).await);
+            }
+            self.ports.release();
+        };
         drain::drain(&self.lifecycle, &self.status, &self.options, owner, closing).await
     }
 }

@@ -67,11 +67,17 @@ pub(crate) async fn keep(registration: Registration) {
     let stop = registration.lifecycle.stop();
     loop {
         let ended = tokio::select! {
+            // First, so that nothing is said for a process that has taken over.
+            biased;
             () = stop.wait() => Ended::Stopping,
             ended = once(&registration, &mut retry) => ended,
         };
         metrics::flag(metrics::REGISTERED, false);
         let pause = match ended {
+            // Who has taken over goes on with this registration.
+            Ended::Stopping if registration.lifecycle.is_handed_over() => {
+                return registration.lifecycle.mark_deregistered();
+            }
             Ended::Stopping => return deregister(&registration).await,
             Ended::Fenced(why) => {
                 registration.lifecycle.mark_deregistered();

@@ -21,7 +21,9 @@ use crate::{
     options::Options,
     process::{Parts, Process},
     role::Role,
-    systemd, telemetry,
+    succession, systemd,
+    takeover::{self, Claimant, Predecessor},
+    telemetry,
     version::VERSION,
 };
 
@@ -110,16 +112,26 @@ where
     if let Err(error) = raise_descriptor_limit() {
         tracing::warn!("cannot raise the limit on open files, so fewer connections fit: {error}");
     }
-    let data_dir = match numbered {
-        Some(directory) => directory,
-        None => DataDir::open(&options.data_dir_of(&name), service, &name, &authorities)?,
+    let predecessor = predecessor(service, options, &name, &authorities)?;
+    let path = options.data_dir_of(&name);
+    let data_dir = match (numbered, &predecessor) {
+        (Some(directory), _) => directory,
+        (None, None) => DataDir::open(&path, service, &name, &authorities)?,
+        (None, Some(predecessor)) => {
+            let lock = succession::lock(predecessor)?;
+            DataDir::resume(&path, lock, (service, &name), &authorities)?
+        }
+    };
+    let identity = match &predecessor {
+        None => ProcessIdentity::new(service, &name),
+        Some(predecessor) => succession::identity(predecessor, service, &name)?,
     };
     let audit = Journal::open(&data_dir.path("audit.jsonl"), clock.clone()).context(
         "write audit records to the data dir",
         "check who owns its audit.jsonl, and the disk",
     )?;
     let process = Process::new(Parts {
-        identity: ProcessIdentity::new(service, &name),
+        identity,
         options: options.clone(),
         clock,
         data_dir,
@@ -128,6 +140,7 @@ where
         audit,
         complaints: telemetry.complaints(),
         inherited,
+        predecessor,
         recorder,
         runtime: runtime.handle().clone(),
         spans: telemetry.spans(),
@@ -163,6 +176,26 @@ where
         }
         result = body(process) => result,
     }
+}
+
+/// The process that this one takes over from, if it shall and there is one.
+fn predecessor(
+    service: Service,
+    options: &Options,
+    name: &str,
+    clusters: &[String],
+) -> Result<Option<Predecessor>, Error> {
+    if !options.take_over {
+        return Ok(None);
+    }
+    if !matches!(service, Service::Balancer | Service::ProxyNode) {
+        return Err(Error::new(format!("--take-over: a {service} is restarted instead"))
+            .remedy("leave the option out; it is for balancer and proxy-node")
+            .exit_code(2));
+    }
+    let service = service.to_string();
+    let own = Claimant { service: &service, name, clusters };
+    takeover::claim(&options.data_dir_of(name), &own)
 }
 
 /// Who this process is, and how it proves it.

@@ -83,6 +83,15 @@ pub(crate) async fn tell(status: StatusHandle, stop: StopSignal) {
     }
 }
 
+/// The process of this service is another one from now on.
+pub(crate) fn is_now(pid: u32) {
+    if is_listening()
+        && let Err(error) = sd_notify::notify(&[NotifyState::MainPid(pid)])
+    {
+        tracing::warn!("cannot tell the service manager who has taken over: {error}");
+    }
+}
+
 /// Twice within the time after which the manager gives the process up.
 fn heartbeat(within: Duration) -> Interval {
     let mut beats = interval((within / 2).max(Duration::from_millis(10)));

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use crate::count::{Count, PerWorker};
+use crate::{
+    count::{Count, PerWorker},
+    ledger::Counters,
+};
 
 /// Upper bounds of the buckets, in microseconds: from a hit in memory to the longest wait that
 /// clients put up with.
@@ -61,6 +64,19 @@ impl Answers {
         if let Some(took) = took {
             self.took.observe(took);
         }
+    }
+}
+
+impl Counters for Answers {
+    fn each(&self, visit: &mut dyn FnMut(&str, &Count)) {
+        for (class, count) in CLASSES.iter().zip(&self.classes) {
+            visit(&format!("answers.{class}"), count);
+        }
+        let bounds = LABELS.iter().copied().chain(["more"]);
+        for (bound, count) in bounds.zip(&self.took.buckets) {
+            visit(&format!("took.{bound}"), count);
+        }
+        visit("took.microseconds", &self.took.microseconds);
     }
 }
 

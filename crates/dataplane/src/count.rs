@@ -37,7 +37,7 @@ impl Count {
     }
 }
 
-/// One of something for each worker.
+/// One of something for each worker, and one for what a process before this one has counted.
 #[derive(Debug)]
 pub struct PerWorker<T>(Box<[T]>);
 
@@ -45,7 +45,7 @@ impl<T: Default> PerWorker<T> {
     /// All at zero.
     #[must_use]
     pub fn new(workers: usize) -> Self {
-        Self((0..workers.max(1)).map(|_| T::default()).collect())
+        Self((0..=workers.max(1)).map(|_| T::default()).collect())
     }
 }
 
@@ -53,10 +53,15 @@ impl<T> PerWorker<T> {
     /// That of one worker.
     #[must_use]
     pub fn of(&self, worker: usize) -> &T {
-        &self.0[worker % self.0.len()]
+        &self.0[worker % (self.0.len() - 1)]
     }
 
-    /// Those of all workers.
+    /// That of the process before; no worker writes there.
+    pub(crate) fn before(&self) -> &T {
+        &self.0[self.0.len() - 1]
+    }
+
+    /// Those of all workers, and that of the process before.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter()
     }

@@ -7,7 +7,7 @@
 //! files and [`search`] reads them.
 //!
 //! Reading order: [`limits`] → [`listen`]; [`hash`], [`id`], [`list`], [`scratch`] →
-//! [`connection`] → [`tunnel`]; [`count`] → [`answers`]; [`trace`] → [`trace::span`];
+//! [`connection`] → [`tunnel`]; [`count`] → [`ledger`] → [`answers`]; [`trace`] → [`trace::span`];
 //! [`unreadable`], [`domain`] → [`filter`] → [`search`] → [`log`].
 
 #![warn(missing_docs)]
@@ -19,6 +19,7 @@ pub mod domain;
 pub mod filter;
 pub mod hash;
 pub mod id;
+pub mod ledger;
 pub mod limits;
 pub mod list;
 pub mod listen;

@@ -8,10 +8,14 @@
 mod accept;
 
 use std::{
+    io,
     net::{SocketAddr, TcpListener},
-    os::unix::net::UnixListener,
+    os::{fd::OwnedFd, unix::net::UnixListener},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use arc_swap::{ArcSwap, Guard};
@@ -33,15 +37,44 @@ pub enum Ready {
     InheritedFile(Arc<Path>, UnixListener),
     /// The process has bound it itself.
     Bound(TcpListener),
+    /// Another process has bound them for its workers, and this one takes over from it.
+    Resumed(Vec<TcpListener>),
+    /// The same, of a file.
+    ResumedFile(Arc<Path>, UnixListener),
+}
+
+/// What a process that takes over needs of one listener.
+pub struct Handed {
+    /// The address that was asked for.
+    pub asked: Address,
+    /// Of each queue one socket.
+    pub sockets: Vec<OwnedFd>,
 }
 
 impl Ready {
+    /// What was handed over for an address; none: nothing was.
+    #[must_use]
+    pub fn resumed(address: &Address, sockets: Vec<OwnedFd>) -> Option<Self> {
+        match address {
+            Address::Ip(_) if sockets.is_empty() => None,
+            Address::Ip(_) => Some(Self::Resumed(sockets.into_iter().map(Into::into).collect())),
+            Address::Unix(path) => {
+                let socket = sockets.into_iter().next()?;
+                Some(Self::ResumedFile(Arc::clone(path), socket.into()))
+            }
+        }
+    }
+
     /// For this many workers. Clients of a file are told by the `number` of the listener.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn share(self, workers: usize, number: u16) -> Result<Listeners, BindError> {
         match self {
+            Self::Resumed(sockets) => Listeners::resume(sockets, workers, &Options::default()),
+            Self::ResumedFile(path, socket) => {
+                Listeners::resume_file(&path, socket, workers, number)
+            }
             Self::InheritedFile(path, socket) => {
                 Listeners::adopt_file(&path, socket, workers, number)
             }
@@ -135,6 +168,10 @@ pub struct Listening<S> {
     open: watch::Sender<Open<S>>,
     /// How many of the workers accept.
     at_work: watch::Sender<usize>,
+    /// How many shall, once they may.
+    employed: AtomicUsize,
+    /// None accepts yet.
+    held: AtomicBool,
 }
 
 impl<S> Listening<S> {
@@ -142,7 +179,49 @@ impl<S> Listening<S> {
     #[must_use]
     pub fn new(workers: usize, find: Find) -> Self {
         let (open, at_work) = (watch::Sender::new(Open::from([])), watch::Sender::new(workers));
-        Self { workers, find, always: Vec::new(), open, at_work }
+        Self {
+            workers,
+            find,
+            always: Vec::new(),
+            open,
+            at_work,
+            employed: AtomicUsize::new(workers),
+            held: AtomicBool::new(false),
+        }
+    }
+
+    /// Nobody accepts until it [begins](Self::begin): another process does so from the same
+    /// sockets.
+    #[must_use]
+    pub fn held(self) -> Self {
+        self.held.store(true, Ordering::Release);
+        self.at_work.send_replace(0);
+        self
+    }
+
+    /// From now on the workers accept.
+    pub fn begin(&self) {
+        self.held.store(false, Ordering::Release);
+        self.at_work.send_replace(self.employed.load(Ordering::Acquire));
+    }
+
+    /// Duplicates of all sockets, for a process that takes over.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn handed(&self) -> io::Result<Vec<Handed>> {
+        let open = self.open.borrow().clone();
+        let handed = |it: &Arc<Listener<S>>| {
+            Ok(Handed { asked: it.asked.clone(), sockets: it.sockets.duplicates()? })
+        };
+        open.iter().map(handed).collect()
+    }
+
+    /// Another process has the sockets: the workers let go of them, and leave alone what waits in
+    /// their queues.
+    pub fn hand_over(&self) {
+        self.open.borrow().iter().for_each(|it| it.sockets.hand_over());
+        self.open.send_replace(Open::from([]));
     }
 
     /// With a listener that no configuration moves or closes. Its connections count apart from
@@ -185,11 +264,10 @@ impl<S> Listening<S> {
             );
         }
         let wanted = wanted.clamp(1, self.workers.max(1));
-        let changed = self.at_work.send_if_modified(|now| {
-            let changed = *now != wanted;
-            *now = wanted;
-            changed
-        });
+        let changed = self.employed.swap(wanted, Ordering::AcqRel) != wanted;
+        if !self.held.load(Ordering::Acquire) {
+            self.at_work.send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
+        }
         if changed {
             tracing::info!(workers = wanted, threads = self.workers, "workers accept connections");
         }

@@ -17,11 +17,17 @@
 //! completed (`Listener::take_no_more`). Otherwise a connection that the kernel accepts between the
 //! last `accept` and the `close` would be reset, although its client may have sent a request.
 //!
+//! A process that takes over from another of the same name gets the sockets themselves
+//! ([`Listeners::duplicates`], [`Listeners::resume`]): as long as one process has a socket open,
+//! nothing that waits in its queue is lost. The one before lets go of them
+//! ([`Listeners::hand_over`]).
+//!
 //! A socket may be a file ([`unix`]), from whose one queue all workers accept. Before it is closed
 //! its file is removed, so that nobody comes to wait in vain.
 
 mod address;
 mod error;
+mod handover;
 mod listener;
 mod plan;
 mod table;
@@ -31,7 +37,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -89,6 +96,11 @@ pub struct Listeners {
     quiet: Option<i32>,
     /// What a worker gets that has given its socket up, and wants one again.
     again: Again,
+    /// Those that workers have taken, to be seen while they are open.
+    taken: Mutex<Vec<Weak<Accepts>>>,
+    /// More than there are workers, from a process that had more of them.
+    surplus: Mutex<Vec<TcpListener>>,
+    handed_over: Arc<AtomicBool>,
     allowance: Arc<Allowance>,
 }
 
@@ -152,6 +164,9 @@ impl Listeners {
             number: 0,
             quiet,
             again,
+            taken: Mutex::default(),
+            surplus: Mutex::default(),
+            handed_over: Arc::default(),
             allowance: Arc::default(),
         }
     }
@@ -185,6 +200,9 @@ impl Listeners {
             number,
             quiet: None,
             again: Again::Duplicate(Bound::Unix(first)),
+            taken: Mutex::default(),
+            surplus: Mutex::default(),
+            handed_over: Arc::default(),
             allowance: Arc::default(),
         })
     }
@@ -214,6 +232,9 @@ impl Listeners {
             number,
             quiet: None,
             again: Again::Duplicate(Bound::Unix(inherited)),
+            taken: Mutex::default(),
+            surplus: Mutex::default(),
+            handed_over: Arc::default(),
             allowance: Arc::default(),
         })
     }
@@ -303,7 +324,20 @@ impl Listeners {
             io::Error::new(io::ErrorKind::NotFound, "there is no listener for this worker")
         })?;
         let first = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let socket = first.map_or_else(|| self.again(), Ok)?;
+        self.listener(first.map_or_else(|| self.again(), Ok)?)
+    }
+
+    /// A listener for what is left of a process that had more workers: to be closed at once, which
+    /// lets those who wait in its queue in.
+    ///
+    /// # Errors
+    /// It cannot be registered.
+    pub fn take_surplus(&self) -> io::Result<Option<Listener>> {
+        let one = self.surplus.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        one.map(|socket| self.listener(Bound::Tcp(socket))).transpose()
+    }
+
+    fn listener(&self, socket: Bound) -> io::Result<Listener> {
         let accepts = match socket {
             Bound::Unix(socket) => {
                 Accepts::Unix(tokio::net::UnixListener::from_std(socket)?, self.number)
@@ -315,8 +349,13 @@ impl Listeners {
                 Accepts::Tcp(tokio::net::TcpListener::from_std(socket)?)
             }
         };
+        let accepts = Arc::new(accepts);
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.retain(|it| it.strong_count() > 0);
+        taken.push(Arc::downgrade(&accepts));
         Ok(Listener {
             accepts,
+            handed_over: self.handed_over.clone(),
             outlives: self.outlives,
             shared: matches!(self.again, Again::Duplicate(_)),
             file: self.file.clone(),
@@ -484,7 +523,8 @@ mod tests {
             let address = old.local_addr();
             let socket = tcp(old.sockets[0].lock().unwrap().take());
             let old = Listener {
-                accepts: Accepts::Tcp(tokio::net::TcpListener::from_std(socket).unwrap()),
+                accepts: Accepts::Tcp(tokio::net::TcpListener::from_std(socket).unwrap()).into(),
+                handed_over: Arc::default(),
                 outlives: false,
                 shared: false,
                 file: None,

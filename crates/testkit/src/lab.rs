@@ -231,8 +231,17 @@ impl Lab {
     /// When it cannot be started.
     #[must_use]
     pub fn restart_with(&self, name: &str, environment: &[(String, String)]) -> Child {
+        until_dead(self.process(name).pid);
+        self.start_beside(name, environment)
+    }
+
+    /// Starts a process as the lab did, although the one before may run.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_beside(&self, name: &str, environment: &[(String, String)]) -> Child {
         let process = self.process(name);
-        until_dead(process.pid);
         let log = std::fs::OpenOptions::new()
             .append(true)
             .create(true)

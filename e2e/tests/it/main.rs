@@ -28,6 +28,7 @@ mod reliability;
 mod rolling;
 mod runtime_socket;
 mod systemd;
+mod take_over;
 mod telemetry;
 mod terminal;
 mod time;

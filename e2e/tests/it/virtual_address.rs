@@ -85,6 +85,32 @@ async fn a_killed_a_frozen_and_a_stopped_balancer_are_replaced() {
     seen.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_is_taken_over_keeps_the_address() {
+    let (network, mut old, _b) = pair(V3).await;
+    let seen = network.capture("capture", "proto 112").ready().await;
+    holds("a speaks", || seen.since(0, &["10.77.0.11 >", "prio 200"]) != 0).await;
+    let mark = seen.mark();
+    for _ in 0..3 {
+        let new = network.balancer("a", &["env", "SHOAL_TAKE_OVER=true"]);
+        let began = Instant::now();
+        let ended = loop {
+            assert_eq!(network.holders(), ["a"], "the address stays");
+            assert!(network.answers(VIRTUAL), "and answers");
+            assert!(began.elapsed() < Duration::from_secs(60), "the old one does not end");
+            if let Some(ended) = old.try_wait().expect("waited") {
+                break ended;
+            }
+        };
+        assert_eq!(ended.code(), Some(0));
+        old = new;
+    }
+    stays_with(&network, &seen, &["a"], "10.77.0.11 >").await;
+    assert_eq!(seen.since(mark, &["10.77.0.12 >"]), 0, "the other one never speaks");
+    assert_eq!(seen.since(mark, &["prio 0"]), 0, "nobody has left");
+    seen.end().await;
+}
+
 /// Drops VRRP in a host, in a direction.
 fn drop_vrrp(network: &Network, host: &str, hook: &str) {
     network.on(host, &["nft", "add", "table", "ip", "t"]);

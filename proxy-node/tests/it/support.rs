@@ -27,7 +27,7 @@ use proxy_node::{
         share::Question,
     },
     egress::{self, ClusterPorts},
-    listen::Listeners,
+    listen::{Entrance, Listeners},
     metrics::Metrics,
     node::{Node, Store},
     record, start,
@@ -260,8 +260,15 @@ impl Proxy {
             refusals: proxy_node::node::Throttle::default(),
             shares: proxy_node::node::Throttle::default(),
         });
-        let listeners =
-            Arc::new(Listeners::new(relay_door, proxy, 2, chassis::Inherited::default()).unwrap());
+        let listeners = Arc::new(
+            Listeners::new(
+                Entrance::Bound(relay_door),
+                Entrance::Bound(proxy),
+                2,
+                (chassis::Inherited::default(), None),
+            )
+            .unwrap(),
+        );
         let limits = document.listen.first().map_or_else(Limits::default, |it| it.limits);
         listeners.reconcile(&[Listen { limits, ..listen_at(address) }]).unwrap();
         let workers = start::start_workers(&node, &listeners, 2).unwrap();

@@ -2,12 +2,13 @@
 //! that only operators' certificates open.
 
 use std::{
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
 };
 
-use chassis::{Error, Operators, StopSignal};
+use chassis::{Error, Operators, StopSignal, takeover::Handed};
 use relay::listen::unix::{self, Access};
 use tokio::net::UnixListener;
 
@@ -36,6 +37,9 @@ impl FromStr for Place {
     }
 }
 
+/// What it is handed over as.
+pub const SOCKET: &str = "runtime-socket";
+
 /// A socket, and its file.
 pub struct Bound {
     listener: UnixListener,
@@ -54,6 +58,31 @@ pub fn bind(path: &Path) -> Result<Bound, Error> {
     let (listener, file) = unix::bind(path, &Access::OWN).map_err(|why| error(&why))?;
     let listener = UnixListener::from_std(listener).map_err(|why| error(&why))?;
     Ok(Bound { listener, file })
+}
+
+/// Goes on with the socket of a process that this one takes over from.
+///
+/// # Errors
+/// Its file is gone.
+pub fn resume(path: &Path, listener: OwnedFd) -> std::io::Result<Bound> {
+    let listener = std::os::unix::net::UnixListener::from(listener);
+    listener.set_nonblocking(true)?;
+    Ok(Bound { listener: UnixListener::from_std(listener)?, file: unix::File::of(path)? })
+}
+
+impl Bound {
+    /// Leaves the file to a successor.
+    pub fn give_away(&self) {
+        self.file.give_away();
+    }
+
+    /// For a successor.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn handed(&self) -> std::io::Result<Handed> {
+        Handed::one(SOCKET, self.file.path().display(), &self.listener)
+    }
 }
 
 /// Serves operators until the process closes its servers.

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The reconciler holds the addresses for this long without a sign of life.
-const HOLD: Duration = Duration::from_millis(1500);
+pub const HOLD: Duration = Duration::from_millis(1500);
 /// What goes wrong all the time is told this often.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 

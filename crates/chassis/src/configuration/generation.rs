@@ -215,6 +215,17 @@ impl Generations {
         self
     }
 
+    /// A process that was to take over has not: this one's start with it counts as it did.
+    #[must_use]
+    pub fn goes_on(mut self) -> Self {
+        if let Some(current) = &mut self.current
+            && !current.confirmed
+        {
+            current.starts = 1;
+        }
+        self
+    }
+
     /// The files that have to stay on disk, by hash.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         [&self.current, &self.previous]

@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -46,6 +49,8 @@ pub(crate) struct Owner {
     /// How long a generation serves before it is confirmed.
     confirm_after: Duration,
     variables: BTreeMap<String, String>,
+    /// Another process owns what is on the disk.
+    retired: AtomicBool,
     /// The config-service has to hear a new hello: less is rejected than the last one said.
     forgiven: Notify,
 }
@@ -83,6 +88,7 @@ impl Owner {
             status,
             confirm_after,
             variables,
+            retired: AtomicBool::new(false),
             forgiven: Notify::new(),
         };
         owner.boot_from_disk()?;
@@ -141,7 +147,9 @@ impl Owner {
     fn change(&self, step: impl FnOnce(Generations) -> Generations) -> io::Result<()> {
         let mut generations = self.generations();
         let next = step(generations.clone());
-        self.store.save(&next)?;
+        if !self.retired.load(Ordering::Acquire) {
+            self.store.save(&next)?;
+        }
         *generations = next;
         Ok(())
     }
@@ -168,6 +176,18 @@ impl Owner {
         if let Err(error) = self.change(Generations::stopped_cleanly) {
             tracing::warn!("cannot remember that this stop is a clean one: {error}");
         }
+    }
+
+    /// A successor that took over has come to nothing: what it wrote is not what is in force.
+    pub(crate) fn goes_on(&self) {
+        if let Err(error) = self.change(Generations::goes_on) {
+            tracing::warn!("cannot remember which configuration is in force: {error}");
+        }
+    }
+
+    /// A successor owns what is on the disk from now on.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
     }
 
     fn confirm(&self, hash: &str) {

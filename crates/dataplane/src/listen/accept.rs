@@ -40,6 +40,7 @@ pub async fn accept<S, H, Fut>(
         for listener in wanted.iter() {
             if !accepting.iter().any(|it| Arc::ptr_eq(&it.listener, listener)) {
                 accepting.extend(begin(worker, listener, handler(Arc::clone(listener))));
+                close_surplus(worker, listener, || handler(Arc::clone(listener)));
             }
         }
         // Last, so that no port is closed in between; each empties its backlog.
@@ -90,4 +91,27 @@ where
         worker.serve_until(socket, unwanted, handler).await;
     });
     Some(Accepting { listener: Arc::clone(listener), task, unwanted: sender })
+}
+
+/// Lets those in who wait in queues for which there is no worker any more.
+fn close_surplus<S, H, Fut>(worker: &Worker, listener: &Listener<S>, handler: impl Fn() -> H)
+where
+    H: Fn(Worker, Stream, SocketAddr) -> Fut + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    loop {
+        match listener.sockets.take_surplus() {
+            Ok(Some(socket)) => {
+                let (worker, handler) = (worker.clone(), handler());
+                tokio::task::spawn_local(async move {
+                    let unwanted = std::future::ready(Unwanted::Closed);
+                    worker.serve_until(socket, unwanted, handler).await;
+                });
+            }
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(address = %listener.address(), %error, "a queue is not emptied");
+            }
+        }
+    }
 }

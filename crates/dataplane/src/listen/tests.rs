@@ -185,3 +185,115 @@ fn a_service_manager_s_file_stays_as_it_is() {
     assert!(listening.follow().borrow().is_empty());
     assert_eq!(mode(), 0o640, "it is not this process's to remove");
 }
+
+/// Workers that accept and count, at what is open.
+fn counting(
+    listening: &Listening<Served>,
+    workers: usize,
+) -> (relay::worker::Workers, Arc<AtomicUsize>) {
+    let follow = (listening.follow(), listening.at_work());
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let settings = relay::worker::Settings { name: "test", workers };
+    let workers = relay::worker::Workers::start(settings, move |worker| {
+        let (follow, counted) = (follow.clone(), Arc::clone(&counted));
+        async move {
+            accept(&worker, follow, |_| {
+                let counted = Arc::clone(&counted);
+                move |_, _, _| {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    std::future::ready(())
+                }
+            })
+            .await;
+        }
+    });
+    (workers.expect("threads"), count)
+}
+
+/// A process that takes over with these sockets.
+fn successor(handed: Vec<Handed>, workers: usize) -> Listening<Served> {
+    let handed = std::sync::Mutex::new(handed);
+    let find = move |address: &Address| {
+        let mut handed = handed.lock().expect("no panic");
+        let place = handed.iter().position(|it| it.asked == *address)?;
+        Ready::resumed(address, handed.remove(place).sockets)
+    };
+    Listening::new(workers, Box::new(find)).held()
+}
+
+async fn reaches(count: &AtomicUsize, wanted: usize) {
+    while count.load(Ordering::SeqCst) < wanted {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(count.load(Ordering::SeqCst), wanted);
+}
+
+async fn is_handed_over(before: usize, after: usize) {
+    let first = Listening::new(before, Box::new(|_| None));
+    let address = at(&publish(&first, &[("a", any())])[0]);
+    let (old, by_first) = counting(&first, before);
+    let connect = || (0..20).map(|_| std::net::TcpStream::connect(address).expect("listens"));
+    let _before: Vec<_> = connect().collect();
+    reaches(&by_first, 20).await;
+    let handed = first.handed().expect("descriptors");
+    assert_eq!(handed[0].sockets.len(), before, "one of each queue");
+
+    let second = successor(handed, after);
+    assert_eq!(at(&publish(&second, &[("a", any())])[0]), address);
+    let (_new, by_second) = counting(&second, after);
+    let _meanwhile: Vec<_> = connect().collect();
+    reaches(&by_first, 40).await;
+
+    first.hand_over();
+    old.drain(std::time::Duration::from_secs(5)).await;
+    drop(first);
+    let _between: Vec<_> = connect().collect();
+    assert_eq!(by_second.load(Ordering::SeqCst), 0, "it has not begun");
+    second.begin();
+    reaches(&by_second, 20).await;
+    let _after: Vec<_> = connect().collect();
+    reaches(&by_second, 40).await;
+    assert_eq!(by_first.load(Ordering::SeqCst), 40);
+}
+
+#[tokio::test]
+async fn what_waits_between_two_processes_is_served_by_the_next() {
+    is_handed_over(2, 2).await;
+}
+
+#[tokio::test]
+async fn also_where_it_has_fewer_workers_or_more() {
+    is_handed_over(4, 1).await;
+    is_handed_over(1, 3).await;
+}
+
+#[tokio::test]
+async fn a_file_goes_to_the_next_process_and_stays_where_it_is() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("http.sock");
+    let address = Address::unix(&path);
+    let wanted = || {
+        let (access, limits, bind) = (Access::OWN, Limits::default(), address.clone());
+        [Wanted { name: "a", bind, access, limits, moves: false }]
+    };
+    let open = |listening: &Listening<Served>| {
+        let change = listening.prepare(wanted(), String::as_str, |_, _, _| Arc::new("a".into()));
+        listening.publish(&change.map_err(|it| it.len()).expect("bound"));
+    };
+    let first = Listening::new(2, Box::new(|_| None));
+    open(&first);
+    let (old, by_first) = counting(&first, 2);
+    let second = successor(first.handed().expect("descriptors"), 2);
+    open(&second);
+    let (new, by_second) = counting(&second, 2);
+    first.hand_over();
+    old.drain(std::time::Duration::from_secs(5)).await;
+    drop(first);
+    let _client = std::os::unix::net::UnixStream::connect(&path).expect("it is still there");
+    second.begin();
+    reaches(&by_second, 1).await;
+    assert_eq!(by_first.load(Ordering::SeqCst), 0);
+    new.drain(std::time::Duration::from_secs(5)).await;
+    assert!(!path.exists(), "it goes with the last process");
+}

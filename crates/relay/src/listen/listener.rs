@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use socket2::SockFilter;
+use socket2::{SockFilter, SockRef};
 
-use super::{Bound, THIS_HOST, unix};
+use super::{THIS_HOST, unix};
 use crate::clients::Allowance;
 
 /// What connections come out of.
@@ -17,23 +18,32 @@ pub(super) enum Accepts {
     Unix(tokio::net::UnixListener, u16),
 }
 
+impl AsFd for Accepts {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket, _) => socket.as_fd(),
+        }
+    }
+}
+
 /// One worker's listening socket; served by [`crate::worker::Worker::serve`].
 pub struct Listener {
-    pub(super) accepts: Accepts,
+    /// Its [`Listeners`](super::Listeners) look at it while it is open.
+    pub(super) accepts: Arc<Accepts>,
     pub(crate) outlives: bool,
     /// Others accept from the same queue.
     pub(crate) shared: bool,
     pub(super) file: Option<Arc<unix::File>>,
+    /// Another process accepts from its queue from now on.
+    pub(super) handed_over: Arc<AtomicBool>,
     pub(crate) allowance: Arc<Allowance>,
 }
-
-/// A socket of which nobody tells when a connection has come.
-pub(crate) struct Backlog(Bound, u16);
 
 impl Listener {
     /// The next connection, and who has made it: through a file, [`THIS_HOST`].
     pub(crate) async fn accept(&self) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
-        match &self.accepts {
+        match &*self.accepts {
             Accepts::Tcp(socket) => socket.accept().await,
             Accepts::Unix(socket, number) => {
                 let (stream, _) = socket.accept().await?;
@@ -44,15 +54,24 @@ impl Listener {
         }
     }
 
-    /// For what the event loop may not have heard of.
+    /// The next connection that is there, by the kernel's word: the event loop may not have heard
+    /// of it yet.
     ///
     /// # Errors
-    /// The kernel's.
-    pub(crate) fn into_backlog(self) -> io::Result<Backlog> {
-        Ok(match self.accepts {
-            Accepts::Tcp(socket) => Backlog(Bound::Tcp(socket.into_std()?), 0),
-            Accepts::Unix(socket, number) => Backlog(Bound::Unix(socket.into_std()?), number),
-        })
+    /// The kernel's: there is none, most often.
+    pub(crate) fn accept_now(&self) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
+        let (stream, peer) = SockRef::from(&*self.accepts).accept()?;
+        stream.set_nonblocking(true)?;
+        let peer = match &*self.accepts {
+            Accepts::Tcp(_) => peer.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?,
+            Accepts::Unix(_, number) => SocketAddr::new(THIS_HOST, *number),
+        };
+        Ok((tokio::net::TcpStream::from_std(stream.into())?, peer))
+    }
+
+    /// Whether another process accepts from its queue, which is to be left as it is.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Acquire)
     }
 
     /// Sees to it that nobody comes any more, if it is a file. Those who have come are accepted.
@@ -69,26 +88,11 @@ impl Listener {
     /// # Errors
     /// The kernel's, where it takes no filter for a socket.
     pub(crate) fn take_no_more(&self) -> io::Result<()> {
-        match &self.accepts {
+        match &*self.accepts {
             Accepts::Tcp(socket) => socket2::SockRef::from(socket).attach_filter(&NO_SYN),
             // Its file is gone, and a connection is whole at once.
             Accepts::Unix(..) => Ok(()),
         }
-    }
-}
-
-impl Backlog {
-    /// The next connection that is there, if any.
-    pub(crate) fn accept(&self) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
-        let (stream, peer) = match &self.0 {
-            Bound::Tcp(socket) => socket.accept()?,
-            Bound::Unix(socket) => {
-                let (stream, _) = socket.accept()?;
-                (OwnedFd::from(stream).into(), SocketAddr::new(THIS_HOST, self.1))
-            }
-        };
-        stream.set_nonblocking(true)?;
-        Ok((tokio::net::TcpStream::from_std(stream)?, peer))
     }
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::{Group, User};
@@ -83,11 +84,23 @@ pub struct File {
     path: PathBuf,
     /// Device and inode: a successor's file of the same name is another.
     identity: (u64, u64),
+    /// Another process has it now, and removes it in its time.
+    given_away: AtomicBool,
 }
 
 impl File {
-    fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), identity: identity(path)? })
+    /// The file of a socket that listens already.
+    ///
+    /// # Errors
+    /// The kernel's: there is none.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let identity = identity(path)?;
+        Ok(Self { path: path.to_owned(), identity, given_away: AtomicBool::new(false) })
+    }
+
+    /// Leaves it to another process: it is not removed any more.
+    pub fn give_away(&self) {
+        self.given_away.store(true, Ordering::Release);
     }
 
     /// Where it is.
@@ -101,6 +114,9 @@ impl File {
     /// # Errors
     /// The kernel's.
     pub fn remove(&self) -> io::Result<()> {
+        if self.given_away.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let removed = match identity(&self.path) {
             Ok(there) if there == self.identity => fs::remove_file(&self.path),
             other => other.map(drop),

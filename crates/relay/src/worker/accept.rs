@@ -83,14 +83,14 @@ impl Worker {
                 tokio::time::sleep(BACK_OFF).await;
             }
         }
-        if why == Unwanted::LeftToOthers && listener.shared {
+        if listener.is_handed_over() || (why == Unwanted::LeftToOthers && listener.shared) {
             return;
         }
         // What waits in a queue that outlives this process is for the next one.
         if !listener.outlives {
             listener.unlink();
             self.settle(&listener, &mut reserve, &handler).await;
-            self.empty(listener, &handler);
+            self.empty(&listener, &handler);
         }
     }
 
@@ -119,16 +119,14 @@ impl Worker {
 
     /// Accepts what is in the backlog by the kernel's word, not the event loop's, which may not
     /// have heard of the latest; then closes.
-    fn empty<H, Fut>(&self, listener: Listener, handler: &H)
+    fn empty<H, Fut>(&self, listener: &Listener, handler: &H)
     where
         H: Fn(Worker, Stream, SocketAddr) -> Fut + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        let allowance = listener.allowance.clone();
-        let Ok(backlog) = listener.into_backlog() else { return };
         for _ in 0..BACKLOG_MOST {
-            let Ok((tcp, peer)) = backlog.accept() else { return };
-            self.admit(tcp, peer, &allowance, handler);
+            let Ok((tcp, peer)) = listener.accept_now() else { return };
+            self.admit(tcp, peer, &listener.allowance, handler);
         }
     }
 
