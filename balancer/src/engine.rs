@@ -28,13 +28,13 @@ use crate::{
     lately::Lately,
     listen::{self, Announce, Bound, Frontend, Frontends},
     local::{Local, Shared},
+    pages::Asker,
     record::{self, Recorder},
     roster::{
         self, Roster, Sources,
         book::{Book, Setting},
     },
     standing::locality::Place,
-    statistics::Asker,
     stats::Uptime,
     tls,
     view::{View, rates},
@@ -106,7 +106,7 @@ pub struct Engine {
     lately: Lately,
     addresses: vrrp::Handle,
     rates: rates::Board,
-    statistics: OnceLock<Asker>,
+    pages: OnceLock<Asker>,
     clients: Arc<OnceLock<Arc<Clients>>>,
     ledger: Ledger,
 }
@@ -200,7 +200,7 @@ impl Engine {
             lately: Lately::new(uptime),
             addresses,
             rates: rates::Board::default(),
-            statistics: OnceLock::new(),
+            pages: OnceLock::new(),
             clients: Arc::default(),
             ledger,
         })
@@ -310,9 +310,9 @@ impl Engine {
         self.addresses.resign().await;
     }
 
-    /// Has workers ask for statistics pages here; to be called before they start, and once.
-    pub fn ask_for_statistics(&self, asker: Asker) {
-        drop(self.statistics.set(asker));
+    /// Has workers ask for pages here; to be called before they start, and once.
+    pub fn ask_for_pages(&self, asker: Asker) {
+        drop(self.pages.set(asker));
     }
 
     /// Starts the workers.
@@ -333,7 +333,7 @@ impl Engine {
             via: format!("1.1 {pseudonym}"),
             pseudonym,
             recorder: self.recorder.clone(),
-            statistics: self.statistics.get().cloned(),
+            pages: self.pages.get().cloned(),
             tracer: self.tracer.clone(),
         });
         let follow = (self.frontends.follow(), self.frontends.at_work());

@@ -29,10 +29,10 @@ use crate::{
     check::Suspect,
     listen::Frontend,
     liveness,
+    pages::Asker,
     record::{Journal, Record, Recorder},
     roster,
     route::Question,
-    statistics::Asker,
     stats::Uptime,
 };
 pub use backend::{Backend, Pick};
@@ -62,8 +62,8 @@ pub struct Shared {
     pub via: String,
     /// Where access records go.
     pub recorder: Recorder,
-    /// Makes statistics pages, where there are any.
-    pub statistics: Option<Asker>,
+    /// Makes pages, where there are any.
+    pub pages: Option<Asker>,
     /// Traces requests, where traces go anywhere.
     pub tracer: Option<Tracer>,
 }
@@ -181,7 +181,7 @@ impl Local {
         let table = self.table();
         match table.route(table.served(frontend)?, question)? {
             Routed::Backend(backend) => Some(backend),
-            Routed::Health(_) | Routed::Stats(_) => None,
+            Routed::Health(_) | Routed::Stats(_) | Routed::Pac => None,
         }
     }
 

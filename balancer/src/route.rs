@@ -18,12 +18,16 @@ use relay::{head::Request, method::Method, target::Target};
 pub use acl::Question;
 use acl::{Acl, Subject};
 
+use crate::pac;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// The balancer is asked whether it serves.
     Health,
     /// It is asked for its statistics.
     Stats,
+    /// It is asked which proxy to use.
+    Pac,
     /// The backend with this index, in the order of the bundle.
     Backend(usize),
 }
@@ -37,6 +41,8 @@ pub struct Route {
     health_path: Option<String>,
     /// Of the statistics page.
     stats: Option<String>,
+    /// Browsers read here which proxy to ask.
+    pac: bool,
     acls: Acls,
     rules: Vec<Rule>,
     /// Index of the backend of all requests that no rule sends elsewhere.
@@ -105,6 +111,7 @@ impl Route {
         Ok(Self {
             health_path: frontend.health_path.clone(),
             stats: frontend.stats.as_ref().map(|page| page.uri.clone()),
+            pac: frontend.pac.is_some(),
             acls: Arc::clone(acls),
             rules,
             backend: backend(&frontend.backend)?,
@@ -120,6 +127,9 @@ impl Route {
             }
             if self.stats.is_some() && self.asks_for_stats(request) {
                 return Destination::Stats;
+            }
+            if self.pac && asks_for_pac(request) {
+                return Destination::Pac;
             }
         }
         Destination::Backend(match self.rule(question) {
@@ -215,6 +225,15 @@ impl Route {
             _ => false,
         }
     }
+}
+
+/// Whether a browser asks for the proxy auto-configuration file, whatever query it has added so
+/// that nobody answers from a cache.
+fn asks_for_pac(request: Request<'_>) -> bool {
+    let path = request.target_text().split('?').next().unwrap_or_default();
+    matches!(request.method(), Method::Get | Method::Head)
+        && !request.head().names_authority()
+        && pac::PATHS.contains(&path)
 }
 
 /// What stands behind the path of the statistics page; none: another one is asked for.

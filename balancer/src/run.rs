@@ -34,8 +34,8 @@ use crate::{
     },
     lately, metrics,
     operate::{Operator, registry::Registry},
+    pages,
     standing::locality,
-    statistics,
     view::rates,
 };
 
@@ -122,7 +122,7 @@ async fn serve(process: Process, options: Options) -> Result<(), Error> {
         prometheus::write(&told, out);
         prometheus::haproxy::write(&process_told.info(&told), &process_told.rows(&told), out);
     });
-    let pages = Pages::new(engine.view(), about.clone());
+    let pages = Pages::new(engine.view(), about.clone(), process.network.membership());
     make_pages(&process, &engine, &pages);
     process.serve_admin(page::router(pages))?;
     let runtime = Runtime { view: engine.view(), operator: operator.clone(), about };
@@ -183,12 +183,12 @@ fn about(process: &Process, workers: usize) -> About {
     About::new(process.identity.name().to_owned(), around, workers, process.lifecycle.stop())
 }
 
-/// Statistics pages for frontends.
+/// Pages for frontends.
 fn make_pages(process: &Process, engine: &Engine, pages: &Pages) {
-    let (asker, wanted) = statistics::channel();
-    engine.ask_for_statistics(asker);
+    let (asker, wanted) = pages::channel();
+    engine.ask_for_pages(asker);
     let (pages, wanted) = (pages.clone(), Arc::new(Mutex::new(wanted)));
-    process.tasks.spawn("statistics", move || {
+    process.tasks.spawn("pages", move || {
         let (pages, wanted) = (pages.clone(), Arc::clone(&wanted));
         async move { page::make(&pages, &mut *wanted.lock().await).await }
     });

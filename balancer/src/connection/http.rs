@@ -102,7 +102,7 @@ async fn transaction(connection: &Connection, client: &mut Stream) -> Connection
             // Checks and statistics are not clients' requests.
             let admitted = match routed {
                 Some(Routed::Backend(_)) | None => admit(served, connection, &head),
-                Some(Routed::Health(_) | Routed::Stats(_)) => Admitted::default(),
+                Some(Routed::Health(_) | Routed::Stats(_) | Routed::Pac) => Admitted::default(),
             };
             drop(table);
             let end = match routed {
@@ -119,7 +119,13 @@ async fn transaction(connection: &Connection, client: &mut Stream) -> Connection
                 }
                 Some(Routed::Stats(settings)) => {
                     let read = (&*head, &bytes);
-                    page::answer(local, &settings, read, client, timeouts.client).await
+                    let question = page::statistics(&settings, read);
+                    page::answer(local, question, read, client, timeouts.client).await
+                }
+                Some(Routed::Pac) => {
+                    let read = (&*head, &bytes);
+                    let question = page::pac(frontend, read, client);
+                    page::answer(local, question, read, client, timeouts.client).await
                 }
                 other => {
                     let backend = if let Some(Routed::Backend(backend)) = other {

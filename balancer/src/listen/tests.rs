@@ -21,6 +21,7 @@ fn wanted(name: &str, bind: SocketAddr) -> Settings {
         backend: "b".to_owned(),
         health_path: None,
         stats: None,
+        pac: None,
         request_header_max_size: 65_536,
         request_fields: Fields::default(),
         response_fields: Fields::default(),

@@ -48,6 +48,8 @@ pub enum Routed {
     Health(Rc<Backend>),
     /// The balancer answers with its statistics.
     Stats(StatsPage),
+    /// The balancer tells which proxy to ask.
+    Pac,
     /// To the servers of this backend.
     Backend(Rc<Backend>),
 }
@@ -139,6 +141,7 @@ impl Table {
         match route.choose(question) {
             Destination::Health => backend(route.backend).map(Routed::Health),
             Destination::Stats => served.settings.stats.clone().map(Routed::Stats),
+            Destination::Pac => Some(Routed::Pac),
             Destination::Backend(index) => backend(index).map(Routed::Backend),
         }
     }

@@ -34,17 +34,10 @@ impl Ring {
     /// other points come later, and nobody's move.
     #[must_use]
     pub fn new<'a>(servers: impl Iterator<Item = (&'a str, u32, u8)> + Clone) -> Self {
-        let weights = || servers.clone().map(|(_, weight, _)| weight.max(1));
-        // Weights that have a divisor in common are divided by it, so that a list where all have
-        // 100 is the one where all have 1.
-        let unit = weights().fold(0, gcd).max(1);
-        let sum: u32 = weights().map(|weight| weight / unit).sum();
-        let points = POINTS.min(MOST / sum.max(1)).max(1);
-        let mut ring = Vec::with_capacity((sum * points) as usize);
-        for (place, (name, weight, percent)) in (0_u32..).zip(servers) {
+        let counts = counts(servers.clone().map(|(_, weight, percent)| (weight, percent)));
+        let mut ring = Vec::with_capacity(counts.clone().sum::<u64>() as usize);
+        for (place, ((name, ..), count)) in (0_u32..).zip(servers.zip(counts)) {
             let name = hash(name.as_bytes());
-            let all = u64::from(points * (weight.max(1) / unit));
-            let count = (all * u64::from(percent)).div_ceil(100).max(1);
             ring.extend((0..count).map(|number| (mix(name ^ mix(number)), place)));
         }
         ring.sort_unstable();
@@ -79,6 +72,22 @@ impl Ring {
         // Somebody who is passed over is met again and again, so that asking twice costs little.
         self.from(key).find(|place| may(*place))
     }
+}
+
+/// How many points each has, of servers with these weights that get so many percent of them.
+pub fn counts(
+    servers: impl Iterator<Item = (u32, u8)> + Clone,
+) -> impl Iterator<Item = u64> + Clone {
+    let weights = || servers.clone().map(|(weight, _)| weight.max(1));
+    // Weights that have a divisor in common are divided by it, so that a list where all have 100 is
+    // the one where all have 1.
+    let unit = weights().fold(0, gcd).max(1);
+    let sum: u32 = weights().map(|weight| weight / unit).sum();
+    let points = POINTS.min(MOST / sum.max(1)).max(1);
+    servers.map(move |(weight, percent)| {
+        let all = u64::from(points * (weight.max(1) / unit));
+        (all * u64::from(percent)).div_ceil(100).max(1)
+    })
 }
 
 /// How many requests a server may have under way: `factor` percent of its share by weight of `all`,

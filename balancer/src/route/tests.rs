@@ -37,6 +37,7 @@ fn route(acls: &[(&str, Written)], rules: &[&[&str]], health_path: Option<&str>)
         backend: format!("b{}", rules.len()),
         health_path: health_path.map(str::to_owned),
         stats: None,
+        pac: None,
         request_header_max_size: 65_536,
         request_fields: Fields::default(),
         response_fields: Fields::default(),

@@ -55,6 +55,8 @@ pub enum Own {
     Health,
     /// Its statistics page.
     Stats,
+    /// Which proxy to ask.
+    Pac,
 }
 
 /// What would happen to a request.
@@ -157,24 +159,21 @@ pub fn explain(snapshot: &Snapshot, question: &Question, now: u64) -> Result<Exp
         sni: Some(&*question.target).filter(|name| tcp && !name.is_empty()),
     };
     let routing = route.explain(question);
+    let own = |own| {
+        Ok(Explanation {
+            frontend: frontend.clone(),
+            own: Some(own),
+            entry: entry.clone(),
+            routing: Vec::new(),
+            pool: pool(route.backend)?,
+            order: Vec::new(),
+        })
+    };
     // What is no request goes where most requests go.
     match route.choose(question) {
-        Destination::Health => Ok(Explanation {
-            frontend,
-            own: Some(Own::Health),
-            entry,
-            routing: Vec::new(),
-            pool: pool(route.backend)?,
-            order: Vec::new(),
-        }),
-        Destination::Stats => Ok(Explanation {
-            frontend,
-            own: Some(Own::Stats),
-            entry,
-            routing: Vec::new(),
-            pool: pool(route.backend)?,
-            order: Vec::new(),
-        }),
+        Destination::Health => own(Own::Health),
+        Destination::Stats => own(Own::Stats),
+        Destination::Pac => own(Own::Pac),
         Destination::Backend(backend) => {
             let pool = pool(backend)?;
             let request = pick::Request {

@@ -8,6 +8,7 @@ mod fields;
 mod frontends;
 mod http2;
 mod outliers;
+mod pac;
 mod panics;
 mod records;
 mod requests;

@@ -239,10 +239,10 @@ async fn the_file_is_this_user_s_and_nobody_else_s_is_touched() {
 }
 
 /// As the process does it.
-pub fn make_pages(cluster: &balancer::engine::Engine) {
-    let (asker, mut wanted) = balancer::statistics::channel();
-    cluster.ask_for_statistics(asker);
-    let pages = balancer::face::page::Pages::new(cluster.view(), about());
+pub fn make_pages(cluster: &balancer::engine::Engine, listed: chassis::membership::Watch) {
+    let (asker, mut wanted) = balancer::pages::channel();
+    cluster.ask_for_pages(asker);
+    let pages = balancer::face::page::Pages::new(cluster.view(), about(), listed);
     tokio::spawn(async move { balancer::face::page::make(&pages, &mut wanted).await });
 }
 

@@ -474,6 +474,7 @@ impl Cluster {
         }
         let directory = tempfile::tempdir().expect("a directory");
         let (membership, watch) = Watch::manual(Membership::default());
+        let listed = watch.clone();
         let runtime = tokio::runtime::Handle::current();
         let engine = Engine::new(Surroundings {
             workers: 2,
@@ -493,7 +494,7 @@ impl Cluster {
         })
         .expect("an access log");
         engine.apply("r1", &document(&settings), NO_FILES).expect("a good configuration");
-        crate::runtime_socket::make_pages(&engine);
+        crate::runtime_socket::make_pages(&engine, listed);
         let running = engine.start("cluster-1").expect("workers");
         let mut view = engine.view();
         let open = view.open.wait_for(|open| !open.is_empty()).await.expect("running").clone();
@@ -620,7 +621,10 @@ pub fn status(node: &Node) -> InstanceStatus {
             name: node.name().to_owned(),
             id: InstanceId(uuid::Uuid::from_u128(1)),
             generation: 1,
-            endpoints: BTreeMap::from([("relay".to_owned(), node.address.to_string())]),
+            endpoints: BTreeMap::from([
+                ("relay".to_owned(), node.address.to_string()),
+                ("proxy".to_owned(), format!("{}.test:3128", node.name())),
+            ]),
             datacenter: String::new(),
             zone: String::new(),
             tags: vec![],

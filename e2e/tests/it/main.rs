@@ -22,6 +22,7 @@ mod metrics;
 mod node_faults;
 mod operations;
 mod origins;
+mod pac;
 mod packaging;
 mod reference;
 mod reliability;

@@ -37,6 +37,7 @@ fn steps(explanation: &Explanation, revision: &str) -> Vec<String> {
         let what = match own {
             Own::Health => "it asks whether this balancer serves",
             Own::Stats => "it asks for the statistics page",
+            Own::Pac => "it asks for the proxy auto-configuration file",
         };
         lines.push(format!("frontend {frontend} answers it itself: {what} (revision {revision})"));
         return lines;

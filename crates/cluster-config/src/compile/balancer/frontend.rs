@@ -39,6 +39,13 @@ pub(super) fn compile(
             "give the page a frontend of its own; it is on the admin port in any case",
         );
     }
+    if tcp && written.pac.is_some() {
+        context.error(
+            &format!("{path}/pac"),
+            "a frontend of mode tcp reads no requests, and answers none",
+            "give the file a frontend of its own, of mode http",
+        );
+    }
     let fields = |context: &mut Context, written: schema::Fields, what: &str| {
         let path = format!("{path}/{what}");
         let fields = fields::compile(context, written, &path);
@@ -118,6 +125,7 @@ pub(super) fn compile(
         backend,
         health_path,
         stats,
+        pac: written.pac.map(Into::into),
         request_header_max_size,
         request_fields,
         response_fields,

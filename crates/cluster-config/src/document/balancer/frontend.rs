@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{Limits, heads},
-    Bind, Fields, Mode, Tls, UnixFiles, UseBackend,
+    Bind, Fields, Mode, Pac, Tls, UnixFiles, UseBackend,
     bind::binds,
 };
 use crate::units;
@@ -51,6 +51,9 @@ pub struct Frontend {
     /// HAProxy's statistics page; none: it is not here.
     #[serde(default)]
     pub stats: Option<StatsPage>,
+    /// What browsers are told; none: there is no such file.
+    #[serde(default)]
+    pub pac: Option<Pac>,
     /// Bytes of a request's head; a larger one is refused.
     #[serde(default = "heads::usual")]
     pub request_header_max_size: u64,

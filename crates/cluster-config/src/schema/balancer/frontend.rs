@@ -11,6 +11,7 @@ use super::{
     },
     duration,
     fields::Fields,
+    pac::Pac,
     routing::{Mode, ProxyProtocol, UseBackend},
     tls::Tls,
 };
@@ -55,6 +56,10 @@ pub struct Frontend {
     /// every balancer's admin port in any case.
     #[serde(default)]
     pub stats: Option<FrontendStats>,
+    /// Browsers read here which proxy to ask, in `/proxy.pac` and `/wpad.dat`; without it there is
+    /// no such file. An empty map is enough.
+    #[serde(default)]
+    pub pac: Option<Pac>,
     /// Bytes of a request's head; a larger one is refused (431). 4KiB to 96KiB.
     #[serde(default = "usual_head")]
     pub request_header_max_size: Size,
