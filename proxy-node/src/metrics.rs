@@ -180,8 +180,8 @@ metrics! {
         answered and did not.";
     counter collapsed = COLLAPSED "shoal_proxy_cache_collapsed_total": "Requests that waited for \
         the fill of another.";
-    counter stale = STALE "shoal_proxy_cache_stale_total": "Stale responses served because the \
-        origin could not be asked.";
+    counter stale = STALE "shoal_proxy_cache_stale_total": "Stale responses served: while they are \
+        validated, or because the origin could not be asked.";
     counter denied = DENIED "shoal_proxy_denied_total": "Requests refused by a rule or by the \
         egress policy.";
     counter errors = ERRORS "shoal_proxy_errors_total": "Requests answered with an error of the \

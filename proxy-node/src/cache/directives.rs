@@ -2,7 +2,7 @@
 //! counts, and one that cannot be read counts as 0.
 
 /// Seconds that stand for "longer than anybody waits" (RFC 9111 §1.2.2).
-const FOREVER: u64 = 1 << 31;
+pub(super) const FOREVER: u64 = 1 << 31;
 
 /// Directives of a response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,8 +21,13 @@ pub struct ResponseDirectives {
     pub max_age: Option<u64>,
     /// Seconds, for shared caches; wins over `max_age`.
     pub s_maxage: Option<u64>,
-    /// Seconds for which a stale response may stand in for an error (RFC 5861).
+    /// Seconds for which a stale response may stand in for an error (RFC 5861 §4).
     pub stale_if_error: Option<u64>,
+    /// Seconds for which a stale response may be served while it is validated (RFC 5861 §3).
+    pub stale_while_revalidate: Option<u64>,
+    /// Storable only by who knows what its status asks of caches, and then whatever `no_store` says
+    /// (RFC 9111 §5.2.2.3).
+    pub must_understand: bool,
 }
 
 /// Directives of a request.
@@ -48,19 +53,32 @@ impl ResponseDirectives {
     /// Adds the directives of one Cache-Control value.
     pub fn add(&mut self, value: &[u8]) {
         for (name, argument) in split(value) {
-            match_name(name, |name| match name {
-                b"no-store" => self.no_store = true,
-                b"no-cache" => self.no_cache = true,
-                b"private" => self.private = true,
-                b"public" => self.public = true,
-                b"must-revalidate" => self.must_revalidate = true,
-                b"proxy-revalidate" => self.proxy_revalidate = true,
-                b"max-age" => smaller(&mut self.max_age, seconds(argument)),
-                b"s-maxage" => smaller(&mut self.s_maxage, seconds(argument)),
-                b"stale-if-error" => smaller(&mut self.stale_if_error, seconds(argument)),
-                _ => {}
-            });
+            match_name(name, |name| self.set(name, seconds(argument)));
         }
+    }
+
+    /// Adds one directive: its name in lower case, and its argument, where it takes seconds.
+    pub(super) fn set(&mut self, name: &[u8], seconds: u64) {
+        match name {
+            b"no-store" => self.no_store = true,
+            b"no-cache" => self.no_cache = true,
+            b"private" => self.private = true,
+            b"public" => self.public = true,
+            b"must-revalidate" => self.must_revalidate = true,
+            b"proxy-revalidate" => self.proxy_revalidate = true,
+            b"must-understand" => self.must_understand = true,
+            b"max-age" => smaller(&mut self.max_age, seconds),
+            b"s-maxage" => smaller(&mut self.s_maxage, seconds),
+            b"stale-if-error" => smaller(&mut self.stale_if_error, seconds),
+            b"stale-while-revalidate" => smaller(&mut self.stale_while_revalidate, seconds),
+            _ => {}
+        }
+    }
+
+    /// Whether the response itself says how long it lives.
+    #[must_use]
+    pub const fn is_explicit(&self) -> bool {
+        self.s_maxage.is_some() || self.max_age.is_some()
     }
 
     /// Whether a response of this kind may never be served stale (RFC 9111 §4.2.4); s-maxage
@@ -121,16 +139,19 @@ fn match_name(name: &[u8], found: impl FnOnce(&[u8])) {
     }
 }
 
-/// Splits `a, b=1, c="x, y"` into names and arguments, quotes taken off.
+/// Splits `a, b=1, c="x, y"` into names and arguments, quotes taken off. Blanks around `=` make an
+/// argument that is no number (RFC 9111 §5.2 has none there).
 fn split(value: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
     elements(value).map(|element| match element.iter().position(|byte| *byte == b'=') {
         Some(at) => {
-            let argument = element.get(at + 1..).unwrap_or_default().trim_ascii();
+            let argument = element.get(at + 1..).unwrap_or_default();
             let bare = argument
                 .strip_prefix(b"\"")
                 .and_then(|rest| rest.strip_suffix(b"\""))
                 .unwrap_or(argument);
-            (element.get(..at).unwrap_or_default().trim_ascii(), Some(bare))
+            let name = element.get(..at).unwrap_or_default();
+            let exact = !name.ends_with(b" ") && !name.ends_with(b"\t");
+            (name.trim_ascii(), Some(if exact { bare } else { b" " }))
         }
         None => (element, None),
     })
@@ -180,13 +201,21 @@ mod tests {
     #[test]
     fn response_directives() {
         type Check = fn(&ResponseDirectives) -> bool;
-        let cases: [(&str, Check); 12] = [
+        let cases: [(&str, Check); 18] = [
             ("max-age=60", |d| d.max_age == Some(60)),
             ("MAX-AGE=\"60\"", |d| d.max_age == Some(60)),
             ("max-age=60, max-age=5", |d| d.max_age == Some(5)),
             ("max-age=-1", |d| d.max_age == Some(0)),
             ("max-age=ten", |d| d.max_age == Some(0)),
             ("max-age", |d| d.max_age == Some(0)),
+            ("max-age=60.5", |d| d.max_age == Some(0)),
+            ("max-age='60'", |d| d.max_age == Some(0)),
+            ("max-age = 60", |d| d.max_age == Some(0)),
+            ("max-age =60", |d| d.max_age == Some(0)),
+            ("max-age= 60", |d| d.max_age == Some(0)),
+            ("must-understand, stale-while-revalidate=9", |d| {
+                d.must_understand && d.stale_while_revalidate == Some(9)
+            }),
             ("max-age=99999999999999999999999", |d| d.max_age == Some(FOREVER)),
             ("no-cache=\"set-cookie, x\" , s-maxage=3", |d| d.no_cache && d.s_maxage == Some(3)),
             ("x=\"a, no-store\"", |d| !d.no_store),

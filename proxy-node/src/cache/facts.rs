@@ -1,23 +1,19 @@
 //! What the cache has to know of a request or of a response, gathered in one pass over its fields.
 
+mod date;
 mod request;
 mod response;
+mod targeted;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
+pub use date::http_date;
 pub use request::RequestFacts;
 pub use response::{Expires, ResponseFacts, Vary};
 
 use crate::cache::directives::elements;
-
-/// An HTTP date in any of its three spellings, as Unix seconds.
-#[must_use]
-pub fn http_date(value: &[u8]) -> Option<u64> {
-    let time = httpdate::parse_http_date(std::str::from_utf8(value).ok()?.trim()).ok()?;
-    Some(time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
-}
 
 /// Unix seconds as an HTTP date.
 #[must_use]
@@ -34,6 +30,17 @@ pub fn none_match_names(value: &[u8], etag: Option<&Bytes>) -> bool {
     let opaque = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
     elements(value)
         .any(|element| element == b"*" || etag.is_some_and(|etag| opaque(element) == opaque(etag)))
+}
+
+/// Adds a line of a field: several are one list (RFC 9110 §5.3).
+fn join(slot: &mut Option<Vec<u8>>, value: &[u8]) {
+    match slot {
+        Some(joined) => {
+            joined.extend_from_slice(b", ");
+            joined.extend_from_slice(value);
+        }
+        None => *slot = Some(value.to_vec()),
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod storing;
 
 pub use freshness::{Freshness, Source, Times};
 pub use pattern::{RefreshPattern, names_query};
-pub use reuse::{Trouble, Unfit, may_stand_in, usable};
+pub use reuse::{Trouble, Unfit, answers, may_precede_validation, may_stand_in, usable};
 pub use storing::{NotStored, storable};
 
 use crate::cache::facts::RequestFacts;

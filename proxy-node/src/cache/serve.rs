@@ -1,12 +1,16 @@
-//! What a client gets of a stored response: all of it, a part of it, or the news that it has it
+//! What a client gets of a stored response: all of it, parts of it, or the news that it has it
 //! already. Pure.
+
+mod ranges;
 
 use std::ops::Range;
 
 use crate::cache::{
-    facts::{RequestFacts, none_match_names},
+    facts::{RequestFacts, http_date, none_match_names},
     object::Object,
 };
+use ranges::Asked;
+pub use ranges::first_of;
 
 /// What is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,11 +21,13 @@ pub enum Serving {
     NotModified,
     /// 206: these bytes of so many.
     Part(Range<u64>, u64),
+    /// 206, multipart/byteranges: these parts of so many bytes, in order and apart from each other.
+    Parts(Vec<Range<u64>>, u64),
     /// 416: of so many bytes.
     Unsatisfiable(u64),
 }
 
-/// Chooses. `range` is the value of Range.
+/// Chooses (RFC 9110 §13.2.2). `range` is the value of Range.
 #[must_use]
 pub fn choose(object: &Object, request: &RequestFacts, range: Option<&[u8]>) -> Serving {
     if object.status == 200 && not_modified(object, request) {
@@ -30,12 +36,25 @@ pub fn choose(object: &Object, request: &RequestFacts, range: Option<&[u8]>) -> 
     // Of what is still growing, a part can be told from the whole where the origin has said how
     // long it will be.
     let whole = object.length().filter(|_| object.status == 200 && request.get);
-    match (range.and_then(parse_range), whole) {
-        (Some(asked), Some(length)) => match asked.within(length) {
+    let (Some(range), Some(length)) = (range.filter(|_| in_range_of(object, request)), whole)
+    else {
+        return Serving::Whole;
+    };
+    match ranges::read(range) {
+        Some(Asked::One(spec)) => match spec.within(length) {
             Some(part) => Serving::Part(part, length),
             None => Serving::Unsatisfiable(length),
         },
-        _ => Serving::Whole,
+        Some(Asked::Several(specs)) if object.content.is_complete() => {
+            let mut parts = ranges::within(&specs, length);
+            match parts.len() {
+                0 => Serving::Unsatisfiable(length),
+                1 => Serving::Part(parts.remove(0), length),
+                _ => Serving::Parts(parts, length),
+            }
+        }
+        // RFC 9110 §14.2: what is no range is ignored.
+        Some(Asked::Several(_)) | None => Serving::Whole,
     }
 }
 
@@ -48,52 +67,20 @@ fn not_modified(object: &Object, request: &RequestFacts) -> bool {
     }
 }
 
-/// One range of bytes, as asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Asked {
-    first: Option<u64>,
-    last: Option<u64>,
-}
-
-impl Asked {
-    fn within(self, length: u64) -> Option<Range<u64>> {
-        let part = match (self.first, self.last) {
-            (Some(first), last) => {
-                first..last.map_or(length, |last| last.saturating_add(1)).min(length)
-            }
-            (None, Some(suffix)) => length.saturating_sub(suffix)..length,
-            (None, None) => return None,
-        };
-        (part.start < part.end).then_some(part)
+/// Whether a part of this object goes with what the client has, as its If-Range says: the entity
+/// tags are strong and the same, or the date is exactly that of a change which lies behind its
+/// response (RFC 9110 §13.1.5, §8.8.2.2).
+fn in_range_of(object: &Object, request: &RequestFacts) -> bool {
+    let Some(has) = &request.if_range else { return true };
+    if has.starts_with(b"\"") {
+        return object.etag.as_ref().is_some_and(|etag| etag == has);
     }
-}
-
-/// `bytes=a-b`, `bytes=a-`, `bytes=-n`. Several ranges, and what is no range, are ignored, as RFC
-/// 9110 §14.2 allows.
-fn parse_range(value: &[u8]) -> Option<Asked> {
-    let text = std::str::from_utf8(value).ok()?.trim();
-    let (unit, set) = text.split_once('=')?;
-    let (first, last) = set.trim().split_once('-')?;
-    let number = |digits: &str| -> Option<Option<u64>> {
-        if digits.is_empty() {
-            return Some(None);
-        }
-        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        Some(Some(digits.parse().unwrap_or(u64::MAX)))
+    let (Some(since), Some(changed)) = (http_date(has), object.last_modified) else {
+        return false;
     };
-    let asked = Asked { first: number(first)?, last: number(last)? };
-    let backwards = matches!((asked.first, asked.last), (Some(first), Some(last)) if last < first)
-        || asked == (Asked { first: None, last: None });
-    (unit.eq_ignore_ascii_case("bytes") && !backwards).then_some(asked)
-}
-
-/// The first byte that a Range asks for, of a body whose length is not known yet; `None`: it is no
-/// single range of bytes from the beginning.
-#[must_use]
-pub fn first_of(range: &[u8]) -> Option<u64> {
-    parse_range(range)?.first
+    let date = object.fields().find(|(name, _)| name.eq_ignore_ascii_case(b"date"));
+    let sent = date.and_then(|(_, date)| http_date(date));
+    since == changed && sent.is_some_and(|sent| sent > changed)
 }
 
 /// Whether a field goes with a 416: who says so, when, and of which representation.

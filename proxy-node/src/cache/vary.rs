@@ -16,7 +16,11 @@ const SHOWN: usize = 128;
 /// With a secret of this process, so that nobody can find two requests that collide.
 static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// Names of request fields, lower case, sorted, each once. Variants with equal names share them.
+/// Behind a name: its values are compared in a normal form. No field's name has it.
+const NORMAL: char = ':';
+
+/// Names of request fields, lower case, sorted, each once, perhaps [`NORMAL`]. Variants with equal
+/// names share them.
 pub type Names = Arc<[Box<str>]>;
 
 /// The request fields that select one variant; [`Default`]: every request does.
@@ -55,7 +59,11 @@ impl Selection {
     /// Name and value of every field, as far as the value is kept.
     pub fn shown(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
         self.0.iter().flat_map(|varied| {
-            varied.names.iter().map(|name| &**name).zip(varied.values.iter().map(Option::as_deref))
+            varied
+                .names
+                .iter()
+                .map(|name| of(name).0)
+                .zip(varied.values.iter().map(Option::as_deref))
         })
     }
 
@@ -73,6 +81,24 @@ impl Selection {
     }
 }
 
+/// Names of Vary as they are compared: those in a normal form that are `normalized`.
+#[must_use]
+pub fn compared(names: &[Box<str>], normalized: &[String]) -> Vec<Box<str>> {
+    let compared = |name: &str| -> Box<str> {
+        if normalized.iter().any(|normal| normal == name) {
+            format!("{name}{NORMAL}").into()
+        } else {
+            name.into()
+        }
+    };
+    names.iter().map(|name| compared(name)).collect()
+}
+
+/// The name of a field, and whether its values are compared in a normal form.
+fn of(name: &str) -> (&str, bool) {
+    name.strip_suffix(NORMAL).map_or((name, false), |name| (name, true))
+}
+
 /// The selection that a request makes by these names.
 pub fn select<'a>(
     names: &[Box<str>],
@@ -84,7 +110,7 @@ pub fn select<'a>(
     let values = names
         .iter()
         .map(|name| {
-            fields.clone().find(|(field, _)| is(field, name)).map(|(_, value)| shown(value))
+            fields.clone().find(|(field, _)| is(field, of(name).0)).map(|(_, value)| shown(value))
         })
         .collect();
     Selection(Some(Arc::new(Varied {
@@ -125,9 +151,10 @@ pub fn write_selected<'a>(
 ) {
     for name in names {
         write(hasher, name.as_bytes());
+        let (name, normal) = of(name);
         let values = fields.clone().filter(|(field, _)| is(field, name)).map(|(_, value)| value);
-        if **name == *"accept-encoding" {
-            codings(hasher, values);
+        if normal {
+            preferences(hasher, values);
         } else {
             list(hasher, values);
         }
@@ -155,24 +182,43 @@ fn list<'a>(hasher: &mut impl Hasher, values: impl Iterator<Item = &'a [u8]>) {
     hasher.write_u8(lines);
 }
 
-/// Accept-Encoding, whose order and case mean nothing either, is sorted and in lower case, so that
-/// the spellings of browsers share a variant.
-fn codings<'a>(hasher: &mut impl Hasher, values: impl Iterator<Item = &'a [u8]>) {
+/// A list of preferences, as Accept and its like are: order and case mean nothing, nor does it
+/// whether one is spelled with blanks or its weight with zeros (RFC 9110 §12.4.2).
+fn preferences<'a>(hasher: &mut impl Hasher, values: impl Iterator<Item = &'a [u8]>) {
     let mut lines = 0u8;
     let mut items: Vec<Vec<u8>> = Vec::new();
     for value in values {
         lines = 1;
-        items.extend(elements(value).map(|item| {
-            item.iter()
-                .filter(|byte| !byte.is_ascii_whitespace())
-                .map(u8::to_ascii_lowercase)
-                .collect()
-        }));
+        items.extend(elements(value).map(preference));
     }
     items.sort();
     items.dedup();
     items.iter().for_each(|item| write(hasher, item));
     hasher.write_u8(lines);
+}
+
+/// One of them: lower case, without blanks, its weight as short as can be.
+fn preference(item: &[u8]) -> Vec<u8> {
+    let mut normal: Vec<u8> = item
+        .iter()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .map(u8::to_ascii_lowercase)
+        .collect();
+    let Some(at) = normal.windows(3).rposition(|part| part == b";q=") else { return normal };
+    let weight = normal.get(at + 3..).unwrap_or_default();
+    if !weight.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.') {
+        return normal;
+    }
+    if weight.contains(&b'.') {
+        let ended = weight.iter().rposition(|byte| !matches!(byte, b'0' | b'.'));
+        let point = weight.iter().position(|byte| *byte == b'.').unwrap_or(0);
+        normal.truncate(at + 3 + ended.map_or(point, |ended| (ended + 1).max(point)));
+    }
+    // A weight of 1 is what there is without one.
+    if normal.ends_with(b";q=1") {
+        normal.truncate(at);
+    }
+    normal
 }
 
 #[cfg(test)]
@@ -195,14 +241,26 @@ mod tests {
             ("accept", vec![], vec![], true),
             ("accept", vec![], vec![("Accept", "")], false),
             ("accept", vec![("Accept", "ab")], vec![("Accept", "a, b")], false),
+            ("accept:", vec![("Accept", "A/b;q=0.50,c")], vec![("Accept", "c, a/B; q=0.5")], true),
+            ("accept:", vec![("Accept", "a;q=1.000")], vec![("Accept", "a")], true),
+            ("accept:", vec![("Accept", "a;q=10")], vec![("Accept", "a;q=1")], false),
+            ("accept:", vec![("Accept", "a;q=0.0")], vec![("Accept", "a;q=0")], true),
+            ("accept:", vec![("Accept", "a;q=0.1")], vec![("Accept", "a;q=0.01")], false),
+            ("accept:", vec![("Accept", "a;q=x0")], vec![("Accept", "a;q=x")], false),
             (
                 "accept-encoding",
+                vec![("Accept-Encoding", "a, b")],
+                vec![("Accept-Encoding", "b, a")],
+                false,
+            ),
+            (
+                "accept-encoding:",
                 vec![("Accept-Encoding", "gzip, br")],
                 vec![("accept-encoding", "BR,gzip")],
                 true,
             ),
             (
-                "accept-encoding",
+                "accept-encoding:",
                 vec![("Accept-Encoding", "gzip;q=1")],
                 vec![("accept-encoding", "gzip; q=1")],
                 true,

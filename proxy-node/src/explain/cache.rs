@@ -60,9 +60,17 @@ pub(super) fn tell(
     let cache = &subject.generation.document.cache;
     let unshared = || store.is_unshared(&key, seconds);
     match plan::plan(&planned, found, cache, millis, unshared) {
-        Plan::Serve { .. } => {
+        Plan::Serve { behind: None, .. } => {
             told.cache = "hit";
             told.steps.push(format!("cache: hit, {described}"));
+            Answered::FromCache
+        }
+        Plan::Serve { behind: Some(_), .. } => {
+            told.cache = "hit";
+            told.steps.push(format!(
+                "cache: hit, {described}; stale-while-revalidate lets it be served and validated \
+                 behind the answer"
+            ));
             Answered::FromCache
         }
         Plan::Refuse => {
@@ -146,7 +154,7 @@ fn fetched(fill: &plan::Fill) -> &'static str {
     }
 }
 
-/// Age and lifetime in words.
+/// Age and lifetime in words, and how long after it a stale one may still be served.
 #[must_use]
 pub fn describe(freshness: &Freshness, now: u64) -> String {
     let (age, lifetime) = (freshness.age(now), freshness.lifetime);
@@ -155,5 +163,20 @@ pub fn describe(freshness: &Freshness, now: u64) -> String {
     } else {
         format!("stale for {} s", age - lifetime)
     };
-    format!("age {age} s, lifetime {lifetime} s by {}: {state}", freshness.source)
+    let directives = &freshness.directives;
+    let afterwards = if directives.forbids_stale() {
+        ", never served stale".to_owned()
+    } else {
+        let graces = [
+            ("while it is validated", directives.stale_while_revalidate),
+            ("for an error", directives.stale_if_error),
+        ];
+        graces
+            .into_iter()
+            .filter_map(|(what, grace)| {
+                Some(format!(", {what} for {} s past its lifetime", grace?))
+            })
+            .collect()
+    };
+    format!("age {age} s, lifetime {lifetime} s by {}: {state}{afterwards}", freshness.source)
 }

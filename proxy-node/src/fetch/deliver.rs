@@ -3,6 +3,7 @@
 mod body;
 mod delivery;
 mod head;
+mod parts;
 
 use std::pin::pin;
 
@@ -25,6 +26,7 @@ use crate::{
 };
 use body::Sent;
 pub use delivery::Delivery;
+use parts::Parts;
 
 /// Sends an object to the client.
 pub(super) async fn deliver(
@@ -37,10 +39,18 @@ pub(super) async fn deliver(
     let range = fetch.request.view().value(Field::Range);
     let serving = serve::choose(object, &fetch.facts, range);
     let length = object.length();
+    let parts = match &serving {
+        Serving::Parts(ranges, length) => {
+            let boundary = transaction.id.simple().to_string();
+            Some(Parts::new(object, ranges, *length, boundary))
+        }
+        _ => None,
+    };
     let (code, framing) = match &serving {
         Serving::Whole => (object.status, whole_framing(length, transaction.version)),
         Serving::NotModified => (304, BodyFraming::Empty),
         Serving::Part(part, _) => (206, BodyFraming::Length(part.end - part.start)),
+        Serving::Parts(..) => (206, BodyFraming::Length(parts.as_ref().map_or(0, Parts::length))),
         Serving::Unsatisfiable(_) => (416, BodyFraming::Length(0)),
     };
     if code == 304 && matches!(transaction.record.outcome, Outcome::MemHit | Outcome::Hit) {
@@ -48,7 +58,7 @@ pub(super) async fn deliver(
     }
     transaction.record.status = code;
     let keep = transaction.keeps() && framing != BodyFraming::UntilClose;
-    head::write(transaction, delivery, &serving, framing, keep);
+    head::write(transaction, delivery, &serving, parts.as_ref(), framing, keep);
     let deadline = transaction.generation.document.timeouts.write;
     let body = if transaction.method == Method::Head { BodyFraming::Empty } else { framing };
     let mut writer = BodyWriter::new(body);
@@ -60,6 +70,9 @@ pub(super) async fn deliver(
         (Serving::Whole, _) if body != BodyFraming::Empty => {
             let end = length.unwrap_or(u64::MAX);
             Box::pin(body::send(transaction, stream, fetch, &mut writer, delivery, 0..end)).await
+        }
+        (Serving::Parts(..), _) if let Some(parts) = &parts => {
+            Box::pin(parts.send(transaction, stream, &mut writer, object)).await
         }
         (Serving::Part(part, _), _) => {
             Box::pin(body::send(transaction, stream, fetch, &mut writer, delivery, part.clone()))

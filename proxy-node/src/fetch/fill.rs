@@ -86,19 +86,14 @@ async fn run(order: Order, ticket: Ticket, mut leader: oneshot::Sender<Lead>) {
         );
     }
     let status = received.head.status();
+    if status == 304
+        && let Some(stale) = order.validated()
+    {
+        return keep::refresh(&order, &ticket, leader, stale, received, asked_at);
+    }
     if let Some(stale) = &order.stale {
-        if status == 304 {
-            return keep::refresh(&order, &ticket, leader, stale, received, asked_at);
-        }
         let trouble = matches!(status, 500 | 502 | 503 | 504);
-        if trouble
-            && policy::may_stand_in(
-                &stale.freshness,
-                &order.facts.directives,
-                asked_at,
-                Trouble::ServerError,
-            )
-        {
+        if trouble && may_stand_in(&order, stale, Trouble::ServerError) {
             return stand_in(&ticket, leader, stale, received.hop.hierarchy(), received.took);
         }
     }
@@ -108,6 +103,10 @@ async fn run(order: Order, ticket: Ticket, mut leader: oneshot::Sender<Lead>) {
 /// Returns once nobody waits for the answer any more: its leader has left, and so has everybody who
 /// came after.
 async fn unwanted(order: &Order, ticket: &Ticket, leader: &mut oneshot::Sender<Lead>) {
+    if order.behind {
+        // Its deadlines end it.
+        return std::future::pending().await;
+    }
     leader.closed().await;
     while ticket.is_awaited() {
         order.local.worker.wheel().sleep(LOOK).await;
@@ -122,15 +121,9 @@ fn give_up(
     failure: Error,
     took: Duration,
 ) {
-    let now = order.local.node.steady.seconds();
     if let Some(stale) = &order.stale
         && !matches!(failure, Error::Egress(_))
-        && policy::may_stand_in(
-            &stale.freshness,
-            &order.facts.directives,
-            now,
-            Trouble::Unreachable,
-        )
+        && may_stand_in(order, stale, Trouble::Unreachable)
     {
         return stand_in(ticket, leader, stale, Hierarchy::None, took);
     }
@@ -139,6 +132,13 @@ fn give_up(
         ticket.fail(failure);
     }
     drop(leader.send(Lead::Failed(failure)));
+}
+
+/// Whether what is stale may stand in for the answer to this order.
+fn may_stand_in(order: &Order, stale: &Object, trouble: Trouble) -> bool {
+    let now = order.local.node.steady.seconds();
+    let grace = order.generation.document.cache.stale_if_unreachable.as_secs();
+    policy::may_stand_in(&stale.freshness, &order.facts.directives, now, trouble, grace)
 }
 
 fn stand_in(

@@ -95,6 +95,8 @@ pub(super) fn fits(
     object: &Object,
     stands_in: bool,
 ) -> bool {
+    let grace = transaction.generation.document.cache.stale_if_unreachable;
+    let stands_in = stands_in.then_some(grace);
     plan::fits(&fetch.facts, fetch.fields(), object, transaction.seconds(), stands_in)
 }
 

@@ -33,7 +33,7 @@ pub(super) async fn lead(
 ) -> ConnectionEnd {
     let (validates, reason) = (plan.validates, plan.why.cache_status());
     let hints = ticket.hints();
-    let answer = fill::start(Order::new(transaction, fetch, plan.stale()), ticket);
+    let answer = fill::start(Order::new(transaction, fetch, &plan), ticket);
     let Some(led) = hinted(transaction, stream, answer, hints, |_| true).await else {
         return transaction.left();
     };

@@ -8,8 +8,10 @@ use relay::stream::Stream;
 
 use super::{
     deliver::{Delivery, deliver},
+    fill,
     follow::follow,
     lead::lead,
+    order::Order,
     past::{TRANSACTION, note, pass},
     plan::{self, Found, Plan},
     range,
@@ -49,12 +51,15 @@ pub(super) async fn look(
         None => object.content.reader().map(|reader| (reader, Outcome::MemHit)),
     };
     match plan(transaction, fetch, stored) {
-        Plan::Serve { object, age } => {
+        Plan::Serve { object, age, behind } => {
             let Some((reader, outcome)) = reader(&object, from_disk) else {
                 return ControlFlow::Continue(());
             };
             transaction.count(|metrics| &metrics.hits);
             transaction.record.outcome = outcome;
+            if let Some(plan) = behind {
+                validate_behind(transaction, fetch, &plan);
+            }
             let mut delivery = Delivery {
                 object,
                 reader,
@@ -73,7 +78,7 @@ pub(super) async fn look(
         Plan::Pass(why) => {
             ControlFlow::Break(Box::pin(pass(transaction, stream, fetch, why)).await)
         }
-        Plan::Fill(plan) => Box::pin(fill(transaction, stream, fetch, plan)).await,
+        Plan::Fill(plan) => Box::pin(fetched(transaction, stream, fetch, plan)).await,
     }
 }
 
@@ -115,8 +120,25 @@ fn plan(transaction: &Transaction, fetch: &Fetch<'_>, stored: Option<Arc<Object>
     )
 }
 
+/// Has something validated that is served already, unless somebody does so: of all requests for it
+/// on all workers one leads (RFC 5861 §3).
+fn validate_behind(transaction: &mut Transaction, fetch: &Fetch<'_>, plan: &plan::Fill) {
+    transaction.count(|metrics| &metrics.stale);
+    transaction.record.outcome = Outcome::StaleHit;
+    let store = &transaction.local.node.store;
+    let Some(found) = &plan.found else { return };
+    if !store.has_room_for_work() {
+        return;
+    }
+    let Some(order) = Order::new(transaction, fetch, plan).behind() else { return };
+    if let Some(ticket) = store.lead_for(&fetch.key, fetch.fields(), found) {
+        // Nobody waits for it.
+        drop(fill::start(order, ticket));
+    }
+}
+
 /// Has the answer fetched for the cache, by this request or by another that does so already.
-async fn fill(
+async fn fetched(
     transaction: &mut Transaction,
     stream: &mut Stream,
     fetch: &Fetch<'_>,

@@ -4,7 +4,7 @@ use std::{net::IpAddr, rc::Rc, sync::Arc};
 
 use relay::head::{Limits, Progress, RequestHead, Version};
 
-use super::resource::Fetch;
+use super::{plan, resource::Fetch};
 use crate::{
     cache::{facts::RequestFacts, object::Object},
     config::Generation,
@@ -30,17 +30,22 @@ pub struct Order {
     pub client: IpAddr,
     /// What becomes of X-Forwarded-For.
     pub forwarded: Forwarded,
-    /// What is stored already, is not fit, and can be validated.
+    /// What is stored already and is not fit: it may stand in for an answer that cannot be had.
     pub stale: Option<Arc<Object>>,
+    /// It is validated: our conditions take the place of the client's.
+    pub validates: bool,
+    /// A client has had its answer already: nobody has to wait for this one.
+    pub behind: bool,
 }
 
 impl Order {
     /// What a fill has to know to ask for this request.
-    pub(super) fn new(
-        transaction: &Transaction,
-        fetch: &Fetch<'_>,
-        stale: Option<Arc<Object>>,
-    ) -> Self {
+    pub(super) fn new(transaction: &Transaction, fetch: &Fetch<'_>, plan: &plan::Fill) -> Self {
+        Self { stale: plan.stale(), validates: plan.validates, ..Self::anew(transaction, fetch) }
+    }
+
+    /// The same where nothing is stored.
+    pub(super) fn anew(transaction: &Transaction, fetch: &Fetch<'_>) -> Self {
         Self {
             local: transaction.local.clone(),
             generation: transaction.generation.clone(),
@@ -50,8 +55,15 @@ impl Order {
             addresses: fetch.addresses.clone(),
             client: transaction.client.address,
             forwarded: transaction.client.forwarded,
-            stale,
+            stale: None,
+            validates: false,
+            behind: false,
         }
+    }
+
+    /// What is to be validated.
+    pub(super) fn validated(&self) -> Option<&Arc<Object>> {
+        self.stale.as_ref().filter(|_| self.validates)
     }
 
     /// The order for the whole of what this one asks a part of.
@@ -59,18 +71,31 @@ impl Order {
         if !self.facts.range {
             return Some(self);
         }
-        let mut facts = self.facts.clone();
-        facts.range = false;
-        Some(Self { request: without_range(&self.request)?, facts, ..self })
+        self.without(&[b"range", b"if-range"])
+    }
+
+    /// The order for what the next client may get, behind an answer that this one has had.
+    pub(super) fn behind(self) -> Option<Self> {
+        let order =
+            self.without(&[b"range", b"if-range", b"if-none-match", b"if-modified-since"])?;
+        Some(Self { behind: true, ..order })
+    }
+
+    /// The same without these fields.
+    fn without(self, names: &[&[u8]]) -> Option<Self> {
+        let request = without(&self.request, names)?;
+        let facts = RequestFacts::new(b"GET", false, request.fields());
+        Some(Self { request, facts, ..self })
     }
 }
 
-fn without_range(request: &Request) -> Option<Request> {
+fn without(request: &Request, names: &[&[u8]]) -> Option<Request> {
     let view = request.view();
     let version = if view.version() == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
     let mut text =
         format!("{} {} {version}\r\n", view.method_text(), view.target_text()).into_bytes();
-    for line in view.fields().filter(|line| !line.name.eq_ignore_ascii_case(b"range")) {
+    let gone = |name: &[u8]| names.iter().any(|gone| name.eq_ignore_ascii_case(gone));
+    for line in view.fields().filter(|line| !gone(line.name)) {
         for part in [line.name, b": ", line.value, b"\r\n"] {
             text.extend_from_slice(part);
         }

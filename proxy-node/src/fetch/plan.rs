@@ -1,7 +1,7 @@
 //! What is done for a request that may go on: served from what is stored, fetched for the cache,
 //! passed on, or refused. Pure; live requests go by it and [`crate::explain`] tells it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use cluster_config::document::proxy::Cache;
 use relay::{field::Field, head};
@@ -54,6 +54,8 @@ pub enum Plan {
         object: Arc<Object>,
         /// Its age now, in seconds.
         age: u64,
+        /// It is stale, and is validated behind the answer (RFC 5861 §3).
+        behind: Option<Fill>,
     },
     /// Nothing fit is stored, and the request asks for nothing else.
     Refuse,
@@ -78,10 +80,10 @@ pub struct Fill {
 }
 
 impl Fill {
-    /// What is to be validated.
+    /// What is served where no answer can be had: what was found, if it is whole.
     #[must_use]
     pub fn stale(&self) -> Option<Arc<Object>> {
-        self.found.clone().filter(|_| self.validates)
+        self.found.clone().filter(|object| object.content.is_complete())
     }
 }
 
@@ -157,7 +159,18 @@ pub fn plan(
                 Ok(_) if request.facts.range && !is_near(request, &object, cache) => {
                     (Some(object), Why::Partial)
                 }
-                Ok(age) => return Plan::Serve { object, age },
+                Ok(age) => return Plan::Serve { object, age, behind: None },
+                Err(unfit) if is_served_first(request, &object, now / 1000) => {
+                    let behind = Fill {
+                        why: Why::Unfit(unfit),
+                        validates: object.can_be_validated(),
+                        found: Some(object.clone()),
+                        shared: true,
+                        part: false,
+                    };
+                    let age = object.freshness.age(now / 1000);
+                    return Plan::Serve { object, age, behind: Some(behind) };
+                }
                 Err(unfit) => (Some(object), Why::Unfit(unfit)),
             }
         }
@@ -199,6 +212,15 @@ fn fetch(
     Plan::Fill(Fill { why, found, validates, shared: true, part: true })
 }
 
+/// Whether something stale is served before it is validated. A HEAD cannot validate it.
+fn is_served_first(request: &Request<'_>, object: &Object, now: u64) -> bool {
+    let facts = request.facts;
+    facts.get
+        && !facts.directives.only_if_cached
+        && object.content.is_complete()
+        && policy::may_precede_validation(&object.freshness, &facts.directives, now)
+}
+
 /// Whether nothing has come of a body for so long that nobody who comes now begins to wait for it.
 fn has_halted(object: &Object, cache: &Cache, now: u64) -> bool {
     !object.content.is_complete()
@@ -219,19 +241,22 @@ pub fn is_near(request: &Request<'_>, object: &Object, cache: &Cache) -> bool {
 }
 
 /// Whether what somebody else fetched answers a request with these fields too (RFC 9111 §4: as if
-/// it had been stored before), `now` in steady seconds. `stands_in`: there was no better answer.
+/// it had been stored before), `now` in steady seconds. `stands_in`: nothing better was to be had,
+/// and so long past its lifetime it may stand in for that.
 pub fn fits<'a>(
     facts: &RequestFacts,
     fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     object: &Object,
     now: u64,
-    stands_in: bool,
+    stands_in: Option<Duration>,
 ) -> bool {
     let directives = &facts.directives;
     vary::selects(&object.selection, fields)
-        && (policy::usable(&object.freshness, directives, now).is_ok()
-            || (stands_in
-                && policy::may_stand_in(&object.freshness, directives, now, Trouble::Unreachable)))
+        && (policy::answers(&object.freshness, directives, now).is_ok()
+            || stands_in.is_some_and(|grace| {
+                let (trouble, grace) = (Trouble::Unreachable, grace.as_secs());
+                policy::may_stand_in(&object.freshness, directives, now, trouble, grace)
+            }))
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub(super) async fn lead(
     ticket: Ticket,
     plan: plan::Fill,
 ) -> ConnectionEnd {
-    let Some(order) = Order::new(transaction, fetch, plan.stale()).whole() else {
+    let Some(order) = Order::new(transaction, fetch, &plan).whole() else {
         return forward(transaction, stream, fetch, plan.why).await;
     };
     let hints = ticket.hints();

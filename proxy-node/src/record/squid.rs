@@ -25,6 +25,8 @@ pub enum Outcome {
     Hit,
     /// From memory, fresh.
     MemHit,
+    /// From memory, stale, and validated behind the answer.
+    StaleHit,
     /// From memory, fresh for this client: it had it already.
     ImsHit,
     /// From the fill of another request for the same thing (Squid's collapsed forwarding).
@@ -45,10 +47,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Miss,
         Self::Hit,
         Self::MemHit,
+        Self::StaleHit,
         Self::ImsHit,
         Self::Collapsed,
         Self::RefreshUnmodified,
@@ -73,6 +76,7 @@ impl Outcome {
             Self::Miss => "TCP_MISS",
             Self::Hit => "TCP_HIT",
             Self::MemHit => "TCP_MEM_HIT",
+            Self::StaleHit => "TCP_STALE_HIT",
             Self::ImsHit => "TCP_IMS_HIT",
             Self::Collapsed => "TCP_CF_HIT",
             Self::RefreshUnmodified => "TCP_REFRESH_UNMODIFIED",

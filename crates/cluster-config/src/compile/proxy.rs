@@ -2,7 +2,10 @@
 
 use super::{Context, ListKind, access, distinct_addresses, heads, log};
 use crate::document::{Limits, ProxyDocument, heads::Replies, proxy as document};
-use crate::schema::{notation::Bind, proxy as schema};
+use crate::schema::{
+    notation::{Bind, FieldName},
+    proxy as schema,
+};
 
 /// Fewer bytes than that are a moment's.
 const LEAST_LOG: u64 = 64 << 10;
@@ -253,6 +256,38 @@ fn direct(
 /// The least that a disk cache may have, in bytes.
 const LEAST_DISK: u64 = 4 << 20;
 
+/// Names of targeted fields, in lower case.
+fn targeted(context: &mut Context, written: Vec<FieldName>) -> Vec<String> {
+    let names: Vec<String> =
+        written.into_iter().map(|name| name.value.to_ascii_lowercase()).collect();
+    for (index, name) in names.iter().enumerate() {
+        if matches!(name.as_str(), "cache-control" | "expires" | "pragma") {
+            context.error(
+                &format!("cache/targeted_fields/{index}"),
+                format!("{name} is for every cache"),
+                "name fields for caches of one kind, like CDN-Cache-Control, or none",
+            );
+        }
+    }
+    context.unique("field", names.iter().map(String::as_str), |index| {
+        format!("cache/targeted_fields/{index}")
+    });
+    names
+}
+
+/// Names of the request fields.
+fn negotiated(context: &mut Context, written: &[schema::Negotiated]) -> Vec<String> {
+    let name = |field: &schema::Negotiated| match field {
+        schema::Negotiated::Accept => "accept",
+        schema::Negotiated::AcceptEncoding => "accept-encoding",
+        schema::Negotiated::AcceptLanguage => "accept-language",
+    };
+    context.unique("field", written.iter().map(name), |index| {
+        format!("cache/vary_normalized/{index}")
+    });
+    written.iter().map(|field| name(field).to_owned()).collect()
+}
+
 fn cache(context: &mut Context, written: schema::Cache) -> document::Cache {
     let (memory, largest) = (written.memory.value, written.max_object_size.value);
     if memory > MOST_MEMORY {
@@ -321,6 +356,9 @@ fn cache(context: &mut Context, written: schema::Cache) -> document::Cache {
         follow_timeout: written.follow_timeout.value,
         range_offset_limit: written.range_offset_limit.value,
         store_until_close: written.store_until_close,
+        stale_if_unreachable: written.stale_if_unreachable.value,
+        targeted_fields: targeted(context, written.targeted_fields),
+        vary_normalized: negotiated(context, &written.vary_normalized),
         refresh_patterns: patterns,
     }
 }

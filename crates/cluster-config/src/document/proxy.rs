@@ -111,6 +111,15 @@ pub struct Cache {
     /// Whether responses that end with the connection are kept.
     #[serde(default)]
     pub store_until_close: bool,
+    /// How long a stale response stands in for an origin that is out of reach.
+    #[serde(default = "stale_if_unreachable", with = "units::duration")]
+    pub stale_if_unreachable: Duration,
+    /// Names of targeted fields (RFC 9213), lower case, the first one first.
+    #[serde(default)]
+    pub targeted_fields: Vec<String>,
+    /// Names of the request fields, lower case, that Vary compares in a normal form.
+    #[serde(default = "vary_normalized")]
+    pub vary_normalized: Vec<String>,
     /// First match wins; for responses that say nothing of their freshness themselves. None applies
     /// to a request with Cookie or Authorization, nor to a URL with a query unless it names `?`.
     pub refresh_patterns: Vec<RefreshPattern>,
@@ -119,6 +128,16 @@ pub struct Cache {
 /// For documents that were rendered before it could be set.
 const fn follow_timeout() -> Duration {
     Duration::from_secs(2)
+}
+
+/// The same.
+const fn stale_if_unreachable() -> Duration {
+    Duration::from_secs(24 * 3600)
+}
+
+/// The same.
+fn vary_normalized() -> Vec<String> {
+    vec!["accept-encoding".to_owned()]
 }
 
 /// Heuristic freshness for URLs that match, as Squid's refresh_pattern.

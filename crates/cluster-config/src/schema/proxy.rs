@@ -17,7 +17,7 @@ use crate::document;
 
 pub use self::access::{Access, Acl, Auth, Basic, Egress, EgressAllow, OneOrMany, Rule};
 pub use self::access_log::{AccessLog, AccessLogFormat, Rotate};
-pub use self::cache::{Cache, RefreshPattern};
+pub use self::cache::{Cache, Negotiated, RefreshPattern};
 pub use self::hierarchy::{Direct, Hierarchy, Parent, Select};
 pub use self::timeouts::Timeouts;
 

@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::bytes::{Cursor, put_string};
 use crate::cache::{
+    directives::ResponseDirectives,
     facts::ResponseFacts,
     object::{self, Object},
     policy::{Freshness, Source},
@@ -141,7 +142,12 @@ impl Stored {
                 self.initial_age
             },
             received_at: self.received_at.min(now),
-            directives: facts.directives,
+            // What a targeted field said beside the lifetime is not kept: the careful side.
+            directives: ResponseDirectives {
+                must_revalidate: facts.directives.must_revalidate
+                    || self.source == Source::Targeted,
+                ..facts.directives
+            },
         }
     }
 
@@ -267,6 +273,7 @@ const fn number(source: Source) -> u8 {
         Source::Expires => 3,
         Source::Pattern => 4,
         Source::Heuristic => 5,
+        Source::Targeted => 6,
     }
 }
 
@@ -278,6 +285,7 @@ const fn source(number: u8) -> Option<Source> {
         3 => Source::Expires,
         4 => Source::Pattern,
         5 => Source::Heuristic,
+        6 => Source::Targeted,
         _ => return None,
     })
 }

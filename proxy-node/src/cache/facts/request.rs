@@ -1,6 +1,6 @@
 //! What the cache has to know of a request.
 
-use super::http_date;
+use super::{http_date, join};
 use crate::cache::directives::{RequestDirectives, elements};
 
 /// What the cache has to know of a request.
@@ -15,8 +15,10 @@ pub struct RequestFacts {
     pub authorization: bool,
     pub cookie: bool,
     pub range: bool,
-    /// Carries If-Match, If-Unmodified-Since or If-Range: for the origin to decide.
+    /// Carries If-Match or If-Unmodified-Since: for the origin to decide.
     pub precondition: bool,
+    /// If-Range, as sent.
+    pub if_range: Option<Vec<u8>>,
     /// If-None-Match, as sent (several fields joined with commas).
     pub if_none_match: Option<Vec<u8>>,
     /// If-Modified-Since in Unix seconds, where it can be read.
@@ -54,11 +56,8 @@ impl RequestFacts {
                     pragma |= elements(value).any(|item| item.eq_ignore_ascii_case(b"no-cache"))
                 }
                 5 if name.eq_ignore_ascii_case(b"range") => facts.range = true,
-                8 if name.eq_ignore_ascii_case(b"if-match")
-                    || name.eq_ignore_ascii_case(b"if-range") =>
-                {
-                    facts.precondition = true
-                }
+                8 if name.eq_ignore_ascii_case(b"if-match") => facts.precondition = true,
+                8 if name.eq_ignore_ascii_case(b"if-range") => join(&mut facts.if_range, value),
                 19 if name.eq_ignore_ascii_case(b"if-unmodified-since") => {
                     facts.precondition = true
                 }
@@ -80,15 +79,5 @@ impl RequestFacts {
     #[must_use]
     pub const fn conditional(&self) -> bool {
         self.if_none_match.is_some() || self.if_modified_since.is_some()
-    }
-}
-
-fn join(slot: &mut Option<Vec<u8>>, value: &[u8]) {
-    match slot {
-        Some(joined) => {
-            joined.extend_from_slice(b", ");
-            joined.extend_from_slice(value);
-        }
-        None => *slot = Some(value.to_vec()),
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::http_date;
+use super::{http_date, targeted};
 use crate::cache::directives::{ResponseDirectives, elements};
 
 /// Names in Vary that a stored response may have, and their bytes together. An origin that names
@@ -10,6 +10,9 @@ use crate::cache::directives::{ResponseDirectives, elements};
 /// each of them.
 pub(super) const MOST_NAMES: usize = 32;
 pub(super) const MOST_NAME_BYTES: usize = 1024;
+
+/// Seconds that stand for "longer than anybody waits" (RFC 9111 §1.2.2).
+const MOST_AGE: u64 = 1 << 31;
 
 /// When a response says that it expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +38,10 @@ pub enum Vary {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResponseFacts {
     pub status: u16,
-    /// Cache-Control, all fields together.
+    /// Of the first targeted field that counts, or else of Cache-Control, all fields together.
     pub directives: ResponseDirectives,
+    /// They are those of a targeted field.
+    pub targeted: bool,
     /// Date, in Unix seconds.
     pub date: Option<u64>,
     pub expires: Option<Expires>,
@@ -57,7 +62,18 @@ pub struct ResponseFacts {
 impl ResponseFacts {
     /// Gathers the facts of a response.
     pub fn new<'a>(status: u16, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Self {
+        Self::targeted(status, fields, &[])
+    }
+
+    /// The same for a cache that these fields are targeted at (RFC 9213 §2.2): lower case, the
+    /// first one first. Where there is a valid one, Cache-Control and Expires do not count.
+    pub fn targeted<'a>(
+        status: u16,
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        targets: &[String],
+    ) -> Self {
         let mut facts = Self { status, ..Self::default() };
+        let mut aimed = targeted::Aimed::new(targets);
         for (name, value) in fields {
             match name.len() {
                 13 if name.eq_ignore_ascii_case(b"cache-control") => facts.directives.add(value),
@@ -68,17 +84,7 @@ impl ResponseFacts {
                 }
                 13 if name.eq_ignore_ascii_case(b"content-range") => facts.content_range = true,
                 10 if name.eq_ignore_ascii_case(b"set-cookie") => facts.set_cookie = true,
-                7 if name.eq_ignore_ascii_case(b"expires") => {
-                    let read = http_date(value).map_or(Expires::Unreadable, Expires::At);
-                    // Of two, the earlier: an unreadable one is the earliest.
-                    facts.expires = Some(match (facts.expires, read) {
-                        (Some(Expires::At(old)), Expires::At(new)) => Expires::At(old.min(new)),
-                        (Some(Expires::Unreadable), _) | (_, Expires::Unreadable) => {
-                            Expires::Unreadable
-                        }
-                        (None, new) => new,
-                    });
-                }
+                7 if name.eq_ignore_ascii_case(b"expires") => facts.expires(value),
                 4 if name.eq_ignore_ascii_case(b"date") => facts.date = http_date(value),
                 4 if name.eq_ignore_ascii_case(b"etag") => {
                     facts.etag = is_etag(value).then(|| Bytes::copy_from_slice(value))
@@ -87,8 +93,22 @@ impl ResponseFacts {
                 3 if name.eq_ignore_ascii_case(b"age") => facts.age = facts.age.max(age(value)),
                 _ => {}
             }
+            aimed.note(name, value);
+        }
+        if let Some(directives) = aimed.directives() {
+            (facts.directives, facts.expires, facts.targeted) = (directives, None, true);
         }
         facts
+    }
+
+    /// Of two, the earlier: one that cannot be read is the earliest (RFC 9111 §4.2.1, §5.3).
+    fn expires(&mut self, value: &[u8]) {
+        let read = http_date(value).map_or(Expires::Unreadable, Expires::At);
+        self.expires = Some(match (self.expires, read) {
+            (Some(Expires::At(old)), Expires::At(new)) => Expires::At(old.min(new)),
+            (Some(Expires::Unreadable), _) | (_, Expires::Unreadable) => Expires::Unreadable,
+            (None, new) => new,
+        });
     }
 }
 
@@ -96,6 +116,10 @@ impl Vary {
     fn add(&mut self, value: &[u8]) {
         for element in elements(value) {
             if element == b"*" {
+                *self = Self::Anything;
+            }
+            // What is no name of a field may mean anything.
+            if !element.iter().all(|byte| is_token(*byte)) {
                 *self = Self::Anything;
             }
             let name = String::from_utf8_lossy(element).to_ascii_lowercase().into_boxed_str();
@@ -118,11 +142,38 @@ impl Vary {
     }
 }
 
+/// Seconds of an Age (RFC 9111 §5.1): of a list the most, and of a number with something behind it
+/// the number. It is never read as younger than it may have been meant; what begins with no digit
+/// says nothing.
 fn age(value: &[u8]) -> u64 {
-    std::str::from_utf8(value)
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .map_or(0, |age: u64| age.min(1 << 31))
+    let members = value.split(|byte| *byte == b',').map(|member| {
+        let member = member.trim_ascii().iter().take_while(|byte| byte.is_ascii_digit());
+        member
+            .fold(0u64, |age, digit| age.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
+    });
+    members.max().unwrap_or(0).min(MOST_AGE)
+}
+
+/// RFC 9110 §5.6.2.
+const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
 }
 
 /// An entity tag, weak or strong (RFC 9110 §8.8.3).

@@ -16,6 +16,8 @@ const HEURISTIC_PERCENT: u64 = 10;
 /// Where a freshness lifetime comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
+    /// A field that is targeted at this cache (RFC 9213).
+    Targeted,
     /// `s-maxage`.
     SharedMaxAge,
     /// `max-age`.
@@ -33,6 +35,7 @@ pub enum Source {
 impl fmt::Display for Source {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
+            Self::Targeted => "a targeted field",
             Self::SharedMaxAge => "s-maxage",
             Self::MaxAge => "max-age",
             Self::Expires => "Expires",
@@ -111,6 +114,11 @@ fn lifetime(
     wall: u64,
 ) -> (u64, Source) {
     let date = response.date.unwrap_or(wall);
+    if response.targeted {
+        let directives = &response.directives;
+        let seconds = directives.s_maxage.or(directives.max_age).filter(|_| !directives.no_cache);
+        return (seconds.unwrap_or(0), Source::Targeted);
+    }
     if let Some(seconds) = response.directives.s_maxage {
         return (seconds, Source::SharedMaxAge);
     }

@@ -16,6 +16,9 @@ pub enum NotStored {
     /// 206, 304 and what this cache does not know.
     #[error("its status is not one that this cache stores")]
     Status,
+    /// `must-understand`, of a status whose rules this cache does not know.
+    #[error("the response says must-understand, and its status is none that this cache knows")]
+    NotUnderstood,
     /// `no-store`.
     #[error("the response says no-store")]
     NoStore,
@@ -70,7 +73,11 @@ pub fn storable(
     {
         return Err(NotStored::Status);
     }
-    if directives.no_store {
+    if directives.must_understand && !is_understood(response.status) {
+        return Err(NotStored::NotUnderstood);
+    }
+    // RFC 9111 §5.2.2.3: no-store is there for caches that know nothing of must-understand.
+    if directives.no_store && !directives.must_understand {
         return Err(NotStored::NoStore);
     }
     if directives.private {
@@ -88,10 +95,8 @@ pub fn storable(
         }
         Vary::Fields(_) | Vary::Nothing => {}
     }
-    let explicit = directives.public
-        || directives.s_maxage.is_some()
-        || directives.max_age.is_some()
-        || response.expires.is_some();
+    let lifetime = directives.is_explicit() || response.expires.is_some();
+    let explicit = directives.public || lifetime;
     if !explicit && !heuristically_cacheable(response.status) {
         return Err(NotStored::Status);
     }
@@ -100,5 +105,21 @@ pub fn storable(
     }
     let validator = response.etag.is_some() || response.last_modified.is_some();
     let lives = freshness.lifetime > freshness.initial_age && !directives.no_cache;
-    if lives || (validator && response.status == 200) { Ok(()) } else { Err(NotStored::Useless) }
+    let serves_stale = !directives.forbids_stale()
+        && (directives.stale_if_error.is_some_and(|grace| grace > 0)
+            || directives.stale_while_revalidate.is_some_and(|grace| grace > 0));
+    if lives || serves_stale || (validator && response.status == 200) {
+        Ok(())
+    } else {
+        Err(NotStored::Useless)
+    }
+}
+
+/// Whether this cache does for a status what RFC 9110 §15 asks of caches: it knows all of them but
+/// 206 and 304, which it does not keep.
+const fn is_understood(status: u16) -> bool {
+    matches!(
+        status,
+        200..=205 | 300..=303 | 305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505
+    )
 }

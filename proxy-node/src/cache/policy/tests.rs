@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use regex::bytes::Regex;
 
-use super::{freshness::HEURISTIC_MAX, reuse::UNREACHABLE_GRACE, *};
+use super::{freshness::HEURISTIC_MAX, *};
 use crate::cache::facts::{ResponseFacts, http_date_text};
 
 /// Names and values.
@@ -127,6 +127,13 @@ fn ages() {
         (vec![("Date", date.as_str())], NOW, 30),
         (vec![("Date", date.as_str()), ("Age", "100")], NOW - 1, 101),
         (vec![("Age", "-4")], NOW, 0),
+        (vec![("Age", "x")], NOW, 0),
+        (vec![("Age", "7"), ("Age", "100")], NOW, 100),
+        (vec![("Age", "100, 7")], NOW, 100),
+        (vec![("Age", "7, 100")], NOW, 100),
+        (vec![("Age", "100.5")], NOW, 100),
+        (vec![("Age", "100;x=1")], NOW, 100),
+        (vec![("Age", "99999999999999999999999")], NOW, 1 << 31),
     ] {
         let found = Freshness::new(&facts(200, &fields), b"", &[], Times { asked_at, ..AT_ONCE });
         assert_eq!(found.initial_age, want, "{fields:?}");
@@ -216,6 +223,23 @@ fn what_may_be_stored() {
             Err(NotStored::Status),
         ),
         (vec![], 302, vec![("Cache-Control", "max-age=60")], Ok(())),
+        (vec![], 200, vec![("Cache-Control", "max-age=60, no-store, must-understand")], Ok(())),
+        (
+            vec![],
+            299,
+            vec![("Cache-Control", "max-age=60, must-understand")],
+            Err(NotStored::NotUnderstood),
+        ),
+        (vec![], 299, vec![("Cache-Control", "max-age=60")], Ok(())),
+        (vec![], 299, vec![("Last-Modified", changed)], Err(NotStored::Status)),
+        (vec![], 200, vec![("Cache-Control", "max-age=0, stale-if-error=9")], Ok(())),
+        (vec![], 200, vec![("Cache-Control", "max-age=0, stale-while-revalidate=9")], Ok(())),
+        (
+            vec![],
+            200,
+            vec![("Cache-Control", "max-age=0, stale-if-error=9, must-revalidate")],
+            Err(NotStored::Useless),
+        ),
         (vec![], 302, vec![], Err(NotStored::Status)),
         (vec![], 404, vec![("Last-Modified", changed)], Ok(())),
         (vec![], 500, vec![], Err(NotStored::Status)),
@@ -251,7 +275,7 @@ fn what_may_be_served() {
         ("max-age=60, no-cache", 10, "", Err(Unfit::NoCache)),
         ("max-age=60", 10, "max-age=10", Ok(10)),
         ("max-age=60", 11, "max-age=10", Err(Unfit::TooOld)),
-        ("max-age=60", 0, "max-age=0", Ok(0)),
+        ("max-age=60", 0, "max-age=0", Err(Unfit::TooOld)),
         ("max-age=60", 40, "min-fresh=20", Ok(40)),
         ("max-age=60", 41, "min-fresh=20", Err(Unfit::MinFresh)),
         ("max-age=60", 70, "max-stale", Ok(70)),
@@ -274,11 +298,35 @@ fn what_may_be_served() {
 }
 
 #[test]
+fn what_may_be_served_while_it_is_validated() {
+    for (stored, after, asked, want) in [
+        ("max-age=60, stale-while-revalidate=10", 60, "", true),
+        ("max-age=60, stale-while-revalidate=10", 70, "", true),
+        ("max-age=60, stale-while-revalidate=10", 71, "", false),
+        ("max-age=60", 61, "", false),
+        ("max-age=60, stale-while-revalidate=x", 61, "", false),
+        ("max-age=60, stale-while-revalidate=10, must-revalidate", 61, "", false),
+        ("max-age=60, stale-while-revalidate=10, proxy-revalidate", 61, "", false),
+        ("max-age=60, stale-while-revalidate=10, no-cache", 61, "", false),
+        ("s-maxage=60, stale-while-revalidate=10", 61, "", false),
+        ("max-age=60, stale-while-revalidate=10", 61, "no-cache", false),
+        ("max-age=60, stale-while-revalidate=10", 61, "max-age=100", false),
+        ("max-age=60, stale-while-revalidate=10", 61, "min-fresh=1", false),
+    ] {
+        let stored_as = freshness(&facts(200, &[("Cache-Control", stored)]));
+        let directives = request(&[("Cache-Control", asked)]).directives;
+        let may = may_precede_validation(&stored_as, &directives, NOW + after);
+        assert_eq!(may, want, "{stored} after {after} s with {asked:?}");
+    }
+}
+
+#[test]
 fn who_may_stand_in_for_an_error() {
     use Trouble::{ServerError, Unreachable};
     for (stored, after, asked, trouble, want) in [
         ("max-age=60", 61, "", Unreachable, true),
-        ("max-age=60", 61 + UNREACHABLE_GRACE, "", Unreachable, false),
+        ("max-age=60", 60 + 1000, "", Unreachable, true),
+        ("max-age=60", 60 + 1001, "", Unreachable, false),
         ("max-age=60", 61, "", ServerError, false),
         ("max-age=60, stale-if-error=10", 70, "", ServerError, true),
         ("max-age=60, stale-if-error=10", 71, "", ServerError, false),
@@ -293,7 +341,7 @@ fn who_may_stand_in_for_an_error() {
         let stored_as = freshness(&facts(200, &[("Cache-Control", stored)]));
         let directives = request(&[("Cache-Control", asked)]).directives;
         assert_eq!(
-            may_stand_in(&stored_as, &directives, NOW + after, trouble),
+            may_stand_in(&stored_as, &directives, NOW + after, trouble, 1000),
             want,
             "{stored} after {after} s with {asked:?} {trouble:?}"
         );

@@ -1,5 +1,3 @@
-use bytes::Bytes;
-
 use super::*;
 use crate::cache::{
     budget::Budget,
@@ -30,7 +28,12 @@ fn object(status: u16, fields: &[(&str, &str)], length: usize) -> Object {
     };
     let parts = Parts {
         key: Key::new(relay::target::Scheme::Http, "h", 80, b"/"),
-        head: Bytes::new(),
+        head: fields
+            .iter()
+            .fold("HTTP/1.1 200 OK\r\n".to_owned(), |head, (name, value)| {
+                format!("{head}{name}: {value}\r\n")
+            })
+            .into(),
         selection: Selection::default(),
         from: None,
         freshness,
@@ -85,7 +88,10 @@ fn ranges() {
         ("bytes=-0", Serving::Unsatisfiable(100)),
         ("bytes=99999999999999999999-", Serving::Unsatisfiable(100)),
         ("bytes=9-0", Serving::Whole),
-        ("bytes=0-1,5-6", Serving::Whole),
+        ("bytes=0-1,5-6", Serving::Part(0..7, 100)),
+        ("bytes=98-,0-1,200-", Serving::Parts(vec![0..2, 98..100], 100)),
+        ("bytes=100-,-0", Serving::Unsatisfiable(100)),
+        ("bytes=0-1,6-5", Serving::Whole),
         ("bytes=-", Serving::Whole),
         ("bytes=+1-2", Serving::Whole),
         ("lines=0-9", Serving::Whole),
@@ -94,4 +100,31 @@ fn ranges() {
         assert_eq!(choose(&stored, &facts(&[]), Some(range.as_bytes())), want, "{range}");
     }
     assert_eq!(choose(&object(404, &[], 100), &facts(&[]), Some(b"bytes=0-1")), Serving::Whole);
+}
+
+#[test]
+fn a_part_goes_only_with_what_the_client_has() {
+    let (date, changed) = (http_date_text(1_000_000), http_date_text(999_999));
+    let (tag, weak) = (("ETag", "\"a\""), ("ETag", "W/\"a\""));
+    let (modified, sent) = (("Last-Modified", changed.as_str()), ("Date", date.as_str()));
+    let just_now = ("Last-Modified", date.as_str());
+    for (stored, if_range, part) in [
+        (vec![tag], "\"a\"", true),
+        (vec![tag], "\"b\"", false),
+        (vec![tag], "\"a\", \"a\"", false),
+        (vec![tag], "W/\"a\"", false),
+        (vec![weak], "W/\"a\"", false),
+        (vec![weak], "\"a\"", false),
+        (vec![], "\"a\"", false),
+        (vec![modified, sent], changed.as_str(), true),
+        (vec![modified, sent], date.as_str(), false),
+        (vec![modified], changed.as_str(), false),
+        (vec![just_now, sent], date.as_str(), false),
+        (vec![tag, modified, sent], "rubbish", false),
+    ] {
+        let request = facts(&[("If-Range", if_range)]);
+        let served = choose(&object(200, &stored, 100), &request, Some(b"bytes=0-1"));
+        let want = if part { Serving::Part(0..2, 100) } else { Serving::Whole };
+        assert_eq!(served, want, "{stored:?} {if_range}");
+    }
 }

@@ -61,6 +61,27 @@ impl<E> Store<E> {
         Ticket { store: self.clone(), key: key.clone(), pending }
     }
 
+    /// Leads the validation of what is `served` already. `None`: somebody fills what these fields
+    /// select, or it is not there any more.
+    pub fn lead_for<'a>(
+        self: &Arc<Self>,
+        key: &Key,
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+        served: &Arc<Object>,
+    ) -> Option<Ticket<E>> {
+        let lists = self.shard(key).0.slots.get(key).and_then(|slot| slot.lists.clone());
+        let digests = Digests::new(lists.as_deref(), fields);
+        let mut shard = self.shard(key).0;
+        let slot = shard.slots.get_mut(key)?;
+        let current = slot.pick(&digests).is_some_and(|object| Arc::ptr_eq(object, served));
+        if !current || slot.shared_fill(&digests).is_some() {
+            return None;
+        }
+        let pending = Arc::new(Pending::new(served.selection.clone()));
+        slot.fills.push(pending.clone());
+        Some(Ticket { store: self.clone(), key: key.clone(), pending })
+    }
+
     /// Whether a request with these fields would follow a fill of another now: there is one, and
     /// the answers for the key are not for one request each.
     pub fn is_filled<'a>(

@@ -192,7 +192,7 @@ async fn leave(
         url = %fetch.key,
         "left a fill that has come to a halt"
     );
-    let order = Order::new(transaction, fetch, None).whole()?;
+    let order = Order::anew(transaction, fetch).whole()?;
     let ticket = transaction.local.node.store.lead(&fetch.key);
     let Ok(Lead::Object { object, mut reader, .. }) = fill::start(order, ticket).await else {
         return None;

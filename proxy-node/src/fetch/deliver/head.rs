@@ -5,7 +5,7 @@ use relay::{
     rewrite::{HeadWriter, Persistence, Piece},
 };
 
-use super::delivery::Delivery;
+use super::{delivery::Delivery, parts::Parts};
 use crate::{
     cache::{
         object::Object,
@@ -19,6 +19,7 @@ pub(super) fn write(
     transaction: &mut Transaction,
     delivery: &Delivery,
     serving: &Serving,
+    parts: Option<&Parts>,
     framing: BodyFraming,
     keep: bool,
 ) {
@@ -37,7 +38,10 @@ pub(super) fn write(
         Serving::Unsatisfiable(length) => {
             head.field("Content-Range", format!("bytes */{length}").as_bytes())
         }
-        Serving::Whole | Serving::NotModified => {}
+        Serving::Parts(..) | Serving::Whole | Serving::NotModified => {}
+    }
+    if let Some(parts) = parts {
+        head.field("Content-Type", parts.media_type().as_bytes());
     }
     // RFC 9111 §5.1: its presence says that the answer was not made for this request.
     if delivery.status.is_none() || age > 0 {
@@ -61,7 +65,12 @@ pub(super) fn write(
         None => {
             let seconds = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
             let left = seconds(object.freshness.lifetime).saturating_sub(seconds(age));
-            head.pieces("Cache-Status", &[name, Piece::Text(b"; hit; ttl="), Piece::Number(left)]);
+            // RFC 9211 §2.4: a stale one has none left.
+            let stale: &[u8] = if left > 0 { b"" } else { b"; detail=stale" };
+            head.pieces(
+                "Cache-Status",
+                &[name, Piece::Text(b"; hit; ttl="), Piece::Number(left), Piece::Text(stale)],
+            );
         }
     }
     transaction.common_fields(&mut head, delivery.took);
@@ -82,6 +91,10 @@ fn begin(out: &mut Vec<u8>, object: &Object, serving: &Serving) {
         Serving::Whole => return out.extend_from_slice(&object.head),
         Serving::NotModified => (b"HTTP/1.1 304 Not Modified\r\n", serve::goes_with_304),
         Serving::Part(..) => (b"HTTP/1.1 206 Partial Content\r\n", |_| true),
+        // Each part has its own.
+        Serving::Parts(..) => (b"HTTP/1.1 206 Partial Content\r\n", |name| {
+            !name.eq_ignore_ascii_case(b"content-type")
+        }),
         Serving::Unsatisfiable(_) => {
             (b"HTTP/1.1 416 Range Not Satisfiable\r\n", serve::goes_with_416)
         }

@@ -29,7 +29,7 @@ pub(super) async fn run(order: &Order, ticket: &Ticket) -> Result<Received, Erro
     let pseudonym = order.local.node.pseudonym.load_full();
     let outgoing =
         Outgoing { request: &order.request, forwarded: order.forwarded, pseudonym: &pseudonym };
-    let conditions = order.stale.as_ref().map(|stale| Conditions {
+    let conditions = order.validated().map(|stale| Conditions {
         etag: stale.etag.as_deref(),
         last_modified: stale.last_modified_text.as_deref(),
     });

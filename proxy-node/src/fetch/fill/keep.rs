@@ -81,7 +81,8 @@ pub(super) fn refresh(
     let hierarchy = hop.hierarchy();
     let answer = stored_head(&head, &bytes, &order.local.node.pseudonym.load());
     let merged = object::refreshed(&stale.head, &answer);
-    let mut facts = ResponseFacts::new(stale.status, object::fields(&merged));
+    let targets = &order.generation.document.cache.targeted_fields;
+    let mut facts = ResponseFacts::targeted(stale.status, object::fields(&merged), targets);
     // Age is not kept with the fields.
     facts.age = ResponseFacts::new(304, lines(&head, &bytes)).age;
     let freshness =
@@ -123,7 +124,8 @@ fn storable(
     asked_at: u64,
 ) -> Result<(Arc<Object>, Arc<Body>), NotStored> {
     let (head, bytes) = (&received.head, &received.bytes);
-    let facts = ResponseFacts::new(head.status(), lines(head, bytes));
+    let targets = &order.generation.document.cache.targeted_fields;
+    let facts = ResponseFacts::targeted(head.status(), lines(head, bytes), targets);
     let freshness =
         Freshness::new(&facts, ticket.key().as_bytes(), patterns(order), times(order, asked_at));
     policy::storable(&order.facts, &facts, &freshness)?;
@@ -134,8 +136,9 @@ fn storable(
     }
     let selection = match &facts.vary {
         Vary::Fields(names) => {
+            let names = vary::compared(names, &order.generation.document.cache.vary_normalized);
             let all: Vec<(&[u8], &[u8])> = order.request.fields().collect();
-            vary::select(names, all.iter().copied())
+            vary::select(&names, all.iter().copied())
         }
         Vary::Nothing | Vary::Anything => Selection::default(),
     };

@@ -28,6 +28,9 @@ fn cache() -> Cache {
         follow_timeout: Duration::from_secs(2),
         range_offset_limit: 1000,
         store_until_close: false,
+        stale_if_unreachable: Duration::from_secs(24 * 3600),
+        targeted_fields: vec![],
+        vary_normalized: vec!["accept-encoding".into()],
         refresh_patterns: vec![],
     }
 }
@@ -80,7 +83,9 @@ impl Stored {
 /// The plan in a word or two.
 fn said(plan: &Plan) -> String {
     match plan {
-        Plan::Serve { age, .. } => format!("serve {age}"),
+        Plan::Serve { age, behind, .. } => {
+            format!("serve {age}{}", if behind.is_some() { " first" } else { "" })
+        }
         Plan::Refuse => "refuse".to_owned(),
         Plan::Pass(why) => format!("pass, {}", why.cache_status()),
         Plan::Fill(fill) => format!(

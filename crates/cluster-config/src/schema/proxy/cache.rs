@@ -1,10 +1,10 @@
 //! `proxy.cache`.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{duration, size};
-use crate::schema::notation::{Duration, Regex, Size};
+use crate::schema::notation::{Duration, FieldName, Regex, Size};
 
 /// The cache.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -29,6 +29,14 @@ pub struct Cache {
     /// Keep responses whose end is the end of the connection, although one that was cut cannot be
     /// told from a whole one.
     pub store_until_close: bool,
+    /// How long past its lifetime a response stands in for an origin that is out of reach, where
+    /// neither it nor the request forbids that; `0s`: never.
+    pub stale_if_unreachable: Duration,
+    /// Fields for caches of one kind, like `CDN-Cache-Control` (RFC 9213), the first one first:
+    /// where a response has a valid one, its Cache-Control and Expires do not count here.
+    pub targeted_fields: Vec<FieldName>,
+    /// Request fields whose order, case and spelling of `q` mean nothing where Vary names them.
+    pub vary_normalized: Vec<Negotiated>,
     /// First match wins; for responses that say nothing of their freshness. None applies to a
     /// request with Cookie or Authorization.
     pub refresh_patterns: Vec<RefreshPattern>,
@@ -44,9 +52,24 @@ impl Default for Cache {
             follow_timeout: duration("2s"),
             range_offset_limit: size("1MiB"),
             store_until_close: false,
+            stale_if_unreachable: duration("1d"),
+            targeted_fields: Vec::new(),
+            vary_normalized: vec![Negotiated::AcceptEncoding],
             refresh_patterns: Vec::new(),
         }
     }
+}
+
+/// A request field by which content is negotiated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Negotiated {
+    /// Media types.
+    Accept,
+    /// Content codings.
+    AcceptEncoding,
+    /// Languages.
+    AcceptLanguage,
 }
 
 /// Heuristic freshness, as Squid's refresh_pattern.
