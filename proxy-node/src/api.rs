@@ -2,7 +2,13 @@
 
 mod access;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use chassis::{
     Clock, StopSignal, audit,
@@ -11,9 +17,9 @@ use chassis::{
 use dataplane::limits;
 use futures::stream::BoxStream;
 use proto::proxy::{
-    CachedVariant, ExplainRequestRequest, ExplainRequestResponse, GetStatsRequest,
+    CachedVariant, DiskStats, ExplainRequestRequest, ExplainRequestResponse, GetStatsRequest,
     GetStatsResponse, LastMinute, LookupCacheRequest, LookupCacheResponse, ParentStats,
-    PurgeRequest, PurgeResponse, RouteKind, TailAccessRequest, TailAccessResponse,
+    PurgeRequest, PurgeResponse, RouteKind, TailAccessRequest, TailAccessResponse, Tier,
     TopAccessRequest, TopAccessResponse, proxy_node_server::ProxyNode,
 };
 use relay::clients::Clients;
@@ -21,7 +27,12 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    cache::{disk::What, key::Key, object::Object},
+    cache::{
+        content::Content,
+        disk::{Disk, Found, Standing, What},
+        key::Key,
+        object::Object,
+    },
     explain,
     node::Node,
     parent::Parent,
@@ -110,6 +121,50 @@ fn variant(object: &Object, now: u64) -> CachedVariant {
         freshness_lifetime: Some(seconds(freshness.lifetime)),
         fresh: freshness.age(now) < freshness.lifetime && !freshness.directives.no_cache,
         explanation: explain::describe(freshness, now),
+        tier: Tier::Memory.into(),
+    }
+}
+
+fn variant_on_disk(found: &Found, key: &Key, now: u64) -> CachedVariant {
+    let (stored, freshness) = (&found.stored, &found.freshness);
+    let names = stored.varied.iter().flat_map(|varied| &varied.names);
+    CachedVariant {
+        url: key.to_string(),
+        status: u32::from(stored.status),
+        // The values are there as a digest alone.
+        vary: names.map(|name| (name.to_string(), String::new())).collect(),
+        bytes: found.content.as_ref().map_or(found.body.len() as u64, Content::len),
+        stored_at: Some(timestamp(freshness.received_at)),
+        age: Some(seconds(freshness.age(now))),
+        freshness_lifetime: Some(seconds(freshness.lifetime)),
+        fresh: freshness.age(now) < freshness.lifetime && !freshness.directives.no_cache,
+        explanation: format!("on the disk, {}", explain::describe(freshness, now)),
+        tier: Tier::Disk.into(),
+    }
+}
+
+fn disk_stats(disk: &Disk) -> DiskStats {
+    let problem = match disk.standing() {
+        Standing::Ready => String::new(),
+        Standing::Loading => "it is being loaded".to_owned(),
+        Standing::Down(reason) => reason,
+    };
+    let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let counts = disk.counts();
+    let trouble = [&counts.errors, &counts.late, &counts.queue_full, &counts.corrupt];
+    let load = count(&counts.load_millis);
+    DiskStats {
+        problem,
+        objects: disk.objects(),
+        bytes: disk.used(),
+        capacity_bytes: disk.capacity(),
+        hits: count(&counts.hits),
+        written: count(&counts.written),
+        errors: trouble.into_iter().map(count).sum(),
+        load: Some(prost_types::Duration {
+            seconds: i64::try_from(load / 1000).unwrap_or(i64::MAX),
+            nanos: i32::try_from(load % 1000 * 1_000_000).unwrap_or(0),
+        }),
     }
 }
 
@@ -154,6 +209,7 @@ impl ProxyNode for Api {
             revision: self.status.borrow().called_now(&self.node.current.load().revision),
             probes: metrics.probes.get(),
             last_minute: Some(last_minute(metrics.last_minute())),
+            disk: store.disk().map(|disk| disk_stats(&disk)),
             parents: self.node.current.load().parents.iter().map(|known| parent(known)).collect(),
         }))
     }
@@ -181,10 +237,22 @@ impl ProxyNode for Api {
         request: Request<LookupCacheRequest>,
     ) -> Result<Response<LookupCacheResponse>, Status> {
         let now = self.node.steady.seconds();
-        let variants = self.node.store.variants(&key(&request.get_ref().url)?);
-        Ok(Response::new(LookupCacheResponse {
-            variants: variants.iter().map(|object| variant(object, now)).collect(),
-        }))
+        let key = key(&request.get_ref().url)?;
+        let store = &self.node.store;
+        let held = store.variants(&key);
+        let mut variants: Vec<CachedVariant> =
+            held.iter().map(|object| variant(object, now)).collect();
+        if let Some(disk) = store.disk() {
+            let fresh: Vec<Found> = disk.variants(&key).await;
+            // What is in memory too is found there.
+            let only_there = fresh.iter().filter(|found| {
+                !held.iter().any(|object| {
+                    object.selection.durable() == found.stored.varied.as_ref().map(|it| &it.digest)
+                })
+            });
+            variants.extend(only_there.map(|found| variant_on_disk(found, &key, now)));
+        }
+        Ok(Response::new(LookupCacheResponse { variants }))
     }
 
     async fn purge(

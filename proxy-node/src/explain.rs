@@ -117,7 +117,10 @@ pub async fn explain(
         told.steps.push(format!("denied: {}", told.rule));
         return Ok(told);
     }
-    let answered = path.map(|path| cache::tell(&mut told, &subject, path, resolved.is_some()));
+    let answered = match path {
+        Some(path) => Some(cache::tell(&mut told, &subject, path, resolved.is_some()).await),
+        None => None,
+    };
     match answered {
         Some(cache::Answered::Refused) => {}
         Some(cache::Answered::FromCache) => route::tell(&mut told, &subject, resolved, true).await,

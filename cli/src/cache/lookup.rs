@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use cluster::InstanceStatus;
-use proto::proxy::{CachedVariant, LookupCacheRequest, LookupCacheResponse};
+use proto::proxy::{CachedVariant, LookupCacheRequest, LookupCacheResponse, Tier};
 use serde::Serialize;
 
 use super::size;
@@ -32,11 +32,19 @@ struct Variant {
     freshness_lifetime_seconds: i64,
     fresh: bool,
     explanation: String,
+    /// `memory` or `disk`; empty from an earlier node.
+    tier: &'static str,
 }
 
 impl From<CachedVariant> for Variant {
     fn from(held: CachedVariant) -> Self {
+        let tier = match held.tier() {
+            Tier::Memory => "memory",
+            Tier::Disk => "disk",
+            Tier::Unspecified => "",
+        };
         Self {
+            tier,
             status: held.status,
             vary: held.vary.into_iter().collect(),
             bytes: held.bytes,

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use cluster::InstanceStatus;
-use proto::proxy::{GetStatsRequest, GetStatsResponse, ParentStats};
+use proto::proxy::{DiskStats, GetStatsRequest, GetStatsResponse, ParentStats};
 use serde::Serialize;
 
 use super::size;
@@ -33,7 +33,57 @@ struct NodeStats {
     cache_objects: u64,
     cache_bytes: u64,
     cache_capacity_bytes: u64,
+    /// The disk tier; absent where there is none.
+    disk: Option<Disk>,
     parents: Vec<Parent>,
+}
+
+/// The disk tier of a node.
+#[derive(Serialize)]
+struct Disk {
+    /// Why the node serves from memory alone; empty: it does not.
+    problem: String,
+    objects: u64,
+    bytes: u64,
+    capacity_bytes: u64,
+    hits: u64,
+    written: u64,
+    errors: u64,
+    load_seconds: f64,
+}
+
+impl From<&DiskStats> for Disk {
+    fn from(told: &DiskStats) -> Self {
+        let load = told.load.unwrap_or_default();
+        #[allow(clippy::cast_precision_loss, reason = "a time for people")]
+        let load_seconds = load.seconds as f64 + f64::from(load.nanos) / 1e9;
+        Self {
+            problem: told.problem.clone(),
+            objects: told.objects,
+            bytes: told.bytes,
+            capacity_bytes: told.capacity_bytes,
+            hits: told.hits,
+            written: told.written,
+            errors: told.errors,
+            load_seconds,
+        }
+    }
+}
+
+impl Disk {
+    /// All of it in one line.
+    fn line(&self) -> String {
+        let (held, room) = (size(self.bytes), size(self.capacity_bytes));
+        let mut line = format!("disk: {} objects, {held} of {room}", self.objects);
+        line.push_str(&format!(", {} hits, {} written", self.hits, self.written));
+        if self.errors > 0 {
+            line.push_str(&format!(", {} errors", self.errors));
+        }
+        if !self.problem.is_empty() {
+            line.push_str(&format!("; not in use: {}", self.problem));
+        }
+        line
+    }
 }
 
 /// A parent proxy of a node.
@@ -117,6 +167,7 @@ impl NodeStats {
             cache_objects: stats.cache_objects,
             cache_bytes: stats.cache_bytes,
             cache_capacity_bytes: stats.cache_capacity_bytes,
+            disk: stats.disk.as_ref().map(Disk::from),
             parents: stats.parents.iter().map(Parent::from).collect(),
         }
     }
@@ -157,6 +208,9 @@ impl View for Stats {
         });
         let mut text = output::table(STATS, rows);
         for node in &self.nodes {
+            if let Some(disk) = &node.disk {
+                text.push_str(&format!("\n{}: {}", node.name, disk.line()));
+            }
             for trouble in node.parents.iter().filter_map(Parent::trouble) {
                 text.push_str(&format!("\n{}: {trouble}", node.name));
             }

@@ -10,6 +10,7 @@ mod configuration;
 mod console;
 mod control_plane;
 mod differential;
+mod disk_cache;
 mod doctor;
 mod documented;
 mod exhaustion;

@@ -51,6 +51,34 @@ pub struct GetStatsResponse {
     /// The parent proxies, in the order of the configuration.
     #[prost(message, repeated, tag = "24")]
     pub parents: ::prost::alloc::vec::Vec<ParentStats>,
+    /// The disk tier of the cache; absent where there is none.
+    #[prost(message, optional, tag = "25")]
+    pub disk: ::core::option::Option<DiskStats>,
+}
+/// The disk tier of a node's cache.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DiskStats {
+    /// Why the node serves from memory alone; empty: it does not.
+    #[prost(string, tag = "1")]
+    pub problem: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub objects: u64,
+    /// Bytes of its files.
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub capacity_bytes: u64,
+    /// Hits that were read from the disk; part of the hits of the node.
+    #[prost(uint64, tag = "5")]
+    pub hits: u64,
+    #[prost(uint64, tag = "6")]
+    pub written: u64,
+    /// Reads and writes that failed, came too late, found no room in a queue, or found something else than was written.
+    #[prost(uint64, tag = "7")]
+    pub errors: u64,
+    /// How long it took to find out what is there when the node started.
+    #[prost(message, optional, tag = "8")]
+    pub load: ::core::option::Option<::prost_types::Duration>,
 }
 /// How the counters have moved.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -124,6 +152,9 @@ pub struct CachedVariant {
     /// Why fresh or not, in words for people.
     #[prost(string, tag = "9")]
     pub explanation: ::prost::alloc::string::String,
+    /// Where a request would find it.
+    #[prost(enumeration = "Tier", tag = "10")]
+    pub tier: i32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PurgeRequest {
@@ -313,6 +344,36 @@ pub struct AccessRecord {
     /// UUID of the request, as the answer carries it in Shoal-Request-Id.
     #[prost(string, tag = "12")]
     pub request_id: ::prost::alloc::string::String,
+}
+/// Where a node has something stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Tier {
+    Unspecified = 0,
+    Memory = 1,
+    Disk = 2,
+}
+impl Tier {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TIER_UNSPECIFIED",
+            Self::Memory => "TIER_MEMORY",
+            Self::Disk => "TIER_DISK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TIER_UNSPECIFIED" => Some(Self::Unspecified),
+            "TIER_MEMORY" => Some(Self::Memory),
+            "TIER_DISK" => Some(Self::Disk),
+            _ => None,
+        }
+    }
 }
 /// Where a request is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -41,10 +41,11 @@ use tokio::sync::oneshot;
 
 use crate::cache::{
     budget::Budget,
-    content::{self, Content},
+    content::{self, Content, memory::Body},
     key::Key,
-    object::Object,
+    object::{Object, Parts},
     policy::Freshness,
+    vary::{self, Selection},
 };
 use admission::Sketch;
 use breaker::Breaker;
@@ -258,9 +259,18 @@ impl Disk {
         key: &Key,
         fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     ) -> Option<Reading> {
-        let Ready { shared, reads } = self.ready.get()?;
+        let Ready { shared, .. } = self.ready.get()?;
+        self.sketch.note(shared.hash(key.as_bytes()));
+        self.locate(key, fields)
+    }
+
+    fn locate<'a>(
+        &self,
+        key: &Key,
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+    ) -> Option<Reading> {
+        let Ready { shared, .. } = self.ready.get()?;
         let hash = shared.hash(key.as_bytes());
-        self.sketch.note(hash);
         let selects = |candidate: &index::Candidate| match &candidate.names {
             None => Some((candidate.place, None)),
             Some(names) => {
@@ -270,6 +280,11 @@ impl Disk {
             }
         };
         let (place, digest) = shared.index.candidates(hash).iter().rev().find_map(selects)?;
+        self.ask(hash, place, digest)
+    }
+
+    fn ask(&self, hash: u64, place: Place, digest: Option<stored::Digest>) -> Option<Reading> {
+        let Ready { shared, reads } = self.ready.get()?;
         if !lock(&self.breaker).allows((self.clock)()) {
             return None;
         }
@@ -286,6 +301,54 @@ impl Disk {
     /// What has come of it. `read`: none where it was not waited for any longer. `None`: it is of
     /// no use, and the origin is asked.
     pub fn take(
+        self: &Arc<Self>,
+        reading: &Reading,
+        key: &Key,
+        read: Option<Result<Box<Loaded>, NotRead>>,
+    ) -> Option<Found> {
+        let found = self.judge(reading, key, read)?;
+        if let Some(ready) = self.ready.get() {
+            ready.shared.index.touch(reading.hash, &reading.place);
+        }
+        self.counts.hits.fetch_add(1, Ordering::Relaxed);
+        Some(found)
+    }
+
+    /// What a request with these fields would get. Does not count as a use.
+    pub async fn peek<'a>(
+        self: &Arc<Self>,
+        key: &Key,
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+    ) -> Option<Found> {
+        let reading = self.locate(key, fields)?;
+        self.looked_at(key, reading).await
+    }
+
+    /// Everything that there is for a key, newest first. Does not count as a use.
+    pub async fn variants(self: &Arc<Self>, key: &Key) -> Vec<Found> {
+        let Some(Ready { shared, .. }) = self.ready.get() else { return Vec::new() };
+        let hash = shared.hash(key.as_bytes());
+        let mut found = Vec::new();
+        for candidate in shared.index.candidates(hash).iter().rev() {
+            if let Some(reading) = self.ask(hash, candidate.place, None) {
+                found.extend(self.looked_at(key, reading).await);
+            }
+        }
+        found
+    }
+
+    async fn looked_at(self: &Arc<Self>, key: &Key, mut reading: Reading) -> Option<Found> {
+        let read = tokio::time::timeout(PATIENCE, &mut reading.answer).await.ok()?.ok()?;
+        if let Ok(loaded) = &read
+            && reading.digest.is_none()
+        {
+            // Whoever looks at everything selects everything.
+            reading.digest = loaded.stored.varied.as_ref().map(|varied| varied.digest);
+        }
+        self.judge(&reading, key, Some(read))
+    }
+
+    fn judge(
         self: &Arc<Self>,
         reading: &Reading,
         key: &Key,
@@ -334,8 +397,6 @@ impl Disk {
                 Some(Content::Disk(Arc::new(body)))
             }
         };
-        shared.index.touch(reading.hash, &reading.place);
-        self.counts.hits.fetch_add(1, Ordering::Relaxed);
         let facts = stored.facts();
         let doubtful = sequence < shared.doubtful;
         let freshness = stored.freshness(&facts, now / 1000, doubtful);
@@ -447,6 +508,42 @@ impl Disk {
 
     fn stand(&self, standing: Standing) {
         *lock(&self.standing) = standing;
+    }
+}
+
+impl Found {
+    /// The object that it is, of a request with these fields, and the body that is still to be
+    /// filled with these bytes, if any.
+    pub fn object<'a>(
+        self,
+        budget: &Arc<Budget>,
+        key: &Key,
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+    ) -> (Arc<Object>, Option<Arc<Body>>, Bytes) {
+        let Self { stored, facts, freshness, content, body: bytes } = self;
+        // What the request has is what it has been selected by.
+        let selection = match &stored.varied {
+            None => Selection::default(),
+            Some(varied) => vary::select(&varied.names, fields),
+        };
+        let (content, body) = match content {
+            Some(content) => (content, None),
+            None => {
+                let body = Body::new(budget);
+                (Content::Memory(body.clone()), Some(body))
+            }
+        };
+        let length = if body.is_none() { content.len() } else { bytes.len() as u64 };
+        let parts = Parts {
+            key: key.clone(),
+            head: stored.head,
+            selection,
+            from: stored.from,
+            freshness,
+            declared: stored.declared.or(Some(length)),
+            content,
+        };
+        (Arc::new(Object::new(&facts, parts)), body, bytes)
     }
 }
 

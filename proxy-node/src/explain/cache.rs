@@ -1,11 +1,16 @@
 //! What the cache would do.
 
+use std::sync::Arc;
+
+use relay::head::Request;
+
 use super::Explanation;
 use crate::{
     admission::Subject,
     cache::{
         facts::RequestFacts,
         key::Key,
+        object::Object,
         policy::{Bypass, Freshness},
     },
     fetch::plan::{self, Found, Plan, Why},
@@ -25,7 +30,7 @@ pub(super) enum Answered {
 }
 
 /// Tells what the plan for the request is. `by_address`: a rule wanted the destination's addresses.
-pub(super) fn tell(
+pub(super) async fn tell(
     told: &mut Explanation,
     subject: &Subject<'_>,
     path: &str,
@@ -45,7 +50,10 @@ pub(super) fn tell(
         return Answered::Elsewhere;
     }
     let key = Key::new(destination.scheme(), &destination.host, destination.port, path.as_bytes());
-    let stored = store.peek(&key, request::sent_fields(request));
+    let (stored, from_disk) = match store.peek(&key, request::sent_fields(request)) {
+        Some(object) => (Some(object), false),
+        None => (on_disk(store, &key, request).await, true),
+    };
     let (seconds, millis) = (node.steady.seconds(), node.steady.millis());
     let described = match &stored {
         Some(object) => describe(&object.freshness, seconds),
@@ -62,7 +70,8 @@ pub(super) fn tell(
     match plan::plan(&planned, found, cache, millis, unshared) {
         Plan::Serve { behind: None, .. } => {
             told.cache = "hit";
-            told.steps.push(format!("cache: hit, {described}"));
+            let place = if from_disk { " on the disk" } else { "" };
+            told.steps.push(format!("cache: hit{place}, {described}"));
             Answered::FromCache
         }
         Plan::Serve { behind: Some(_), .. } => {
@@ -100,6 +109,18 @@ pub(super) fn tell(
             Answered::Elsewhere
         }
     }
+}
+
+/// What the disk has for a request.
+async fn on_disk(store: &Store, key: &Key, request: Request<'_>) -> Option<Arc<Object>> {
+    let found = store.disk()?.peek(key, request::sent_fields(request)).await?;
+    let budget = store.budget();
+    let (object, body, bytes) = found.object(budget, key, request::sent_fields(request));
+    if let Some(body) = body {
+        body.append(&bytes, Some(0), |more| Some(budget.work(more)));
+        body.complete();
+    }
+    Some(object)
 }
 
 /// What the answer calls it.

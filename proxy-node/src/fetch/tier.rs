@@ -3,18 +3,15 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use relay::wheel::{Kind, Timer};
 
 use super::resource::Fetch;
 use crate::{
     cache::{
-        content::{Content, Reader, memory::Body},
-        disk::{Disk, Found, PATIENCE, Reading},
-        object::{Object, Parts},
-        vary::{self, Selection},
+        content::Reader,
+        disk::{Disk, PATIENCE, Reading},
+        object::Object,
     },
-    node::Store,
     transaction::Transaction,
 };
 
@@ -40,7 +37,7 @@ pub(super) async fn load(
     if ticket.is_void() {
         return None;
     }
-    let (object, body, bytes) = object(store, fetch, found);
+    let (object, body, bytes) = found.object(store.budget(), &fetch.key, fetch.fields());
     let reader = object.content.reader()?;
     let Some(body) = body else { return Some((object, reader)) };
     if let Some(newer) = ticket.promote(&object) {
@@ -54,38 +51,4 @@ pub(super) async fn load(
     body.complete();
     store.settle_promoted(&object);
     Some((object, reader))
-}
-
-/// The object that it is, and the body that is still to be filled with these bytes, if any.
-fn object(
-    store: &Store,
-    fetch: &Fetch<'_>,
-    found: Found,
-) -> (Arc<Object>, Option<Arc<Body>>, Bytes) {
-    let Found { stored, facts, freshness, content, body: bytes } = found;
-    let selection = match &stored.varied {
-        None => Selection::default(),
-        // What the request has is what it has been selected by.
-        Some(varied) => {
-            let fields: Vec<(&[u8], &[u8])> = fetch.fields().collect();
-            vary::select(&varied.names, fields.iter().copied())
-        }
-    };
-    let body = content.is_none().then(|| Body::new(store.budget()));
-    let content = match (&body, content) {
-        (Some(body), _) => Content::Memory(body.clone()),
-        (None, Some(content)) => content,
-        (None, None) => Content::Memory(Body::new(store.budget())),
-    };
-    let length = if content.is_on_disk() { content.len() } else { bytes.len() as u64 };
-    let parts = Parts {
-        key: fetch.key.clone(),
-        head: stored.head,
-        selection,
-        from: stored.from,
-        freshness,
-        declared: stored.declared.or(Some(length)),
-        content,
-    };
-    (Arc::new(Object::new(&facts, parts)), body, bytes)
 }

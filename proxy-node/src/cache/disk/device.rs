@@ -12,6 +12,7 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
+    sys::statvfs::statvfs,
 };
 
 /// The lock that one process holds while it uses the directory.
@@ -29,6 +30,8 @@ pub trait Device: Debug + Send + Sync {
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
     /// Replaces a small file at once, and returns when it is on the disk.
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    /// Bytes that the file system has left; `None`: nobody knows.
+    fn left(&self) -> Option<u64>;
     /// Lets it go, for another process; what is open can still be read.
     fn release(&self);
 }
@@ -124,6 +127,11 @@ impl Device for Directory {
         file.sync_data()?;
         fs::rename(&new, path)?;
         fs::File::open(&self.path)?.sync_all()
+    }
+
+    fn left(&self) -> Option<u64> {
+        let found = statvfs(&self.path).ok()?;
+        Some(found.blocks_available().saturating_mul(found.fragment_size()))
     }
 
     fn release(&self) {

@@ -29,6 +29,8 @@ const MOST_SEGMENT: u64 = 64 << 20;
 const SEGMENTS: u64 = 32;
 /// The least that a tier may have, in bytes.
 pub const LEAST: u64 = 4 * LEAST_SEGMENT;
+/// Bytes that the file system keeps for others: before there is less left, the oldest segment goes.
+const RESERVE: u64 = 64 << 20;
 /// Bytes of the file of purges from which on it is written anew without those that say nothing any
 /// more.
 const MUCH_PURGED: u64 = 256 << 10;
@@ -322,6 +324,13 @@ impl Log {
                 return Ok(());
             }
             self.seal()?;
+        }
+        // The file system may be everybody's: a cache is the last that should fill it.
+        while self.shared.device.left().is_some_and(|left| left < RESERVE) {
+            self.shared.full.store(true, Ordering::Relaxed);
+            if !self.drop_oldest() {
+                return Err(ErrorKind::StorageFull.into());
+            }
         }
         let id = self.next;
         let file = self.shared.device.open(&segment::name(id))?;

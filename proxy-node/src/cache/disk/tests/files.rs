@@ -22,6 +22,8 @@ pub struct Faults {
     pub unwritable: AtomicBool,
     /// Bytes that all files may have; 0: any number.
     pub room: AtomicU64,
+    /// Bytes that the file system says that it has left; 0: it says nothing.
+    pub left: AtomicU64,
     /// Reads wait until this is false.
     stuck: Mutex<bool>,
     released: Condvar,
@@ -62,6 +64,11 @@ impl Files {
 }
 
 impl Device for Files {
+    fn left(&self) -> Option<u64> {
+        let left = self.faults.left.load(Ordering::Relaxed);
+        (left > 0).then_some(left)
+    }
+
     fn release(&self) {}
 
     fn names(&self) -> io::Result<Vec<String>> {

@@ -294,6 +294,23 @@ fn a_full_disk_keeps_what_fits() {
 }
 
 #[test]
+fn a_file_system_that_is_nearly_full_gets_its_room_back() {
+    let files = Files::default();
+    let mut log = open_at(&files, 64 << 20, NOW);
+    for number in 0..30 {
+        put(&mut log, &format!("http://a/{number}"), &[7; 100_000]).unwrap();
+    }
+    let used = log.shared().used();
+    log.seal().unwrap();
+    files.faults.left.store(1 << 20, Ordering::Relaxed);
+    // Nothing that the cache could give back is enough here.
+    assert!(put(&mut log, "http://b/", b"b").is_err() && log.shared().used() == 0 && used > 0);
+    files.faults.left.store(1 << 30, Ordering::Relaxed);
+    put(&mut log, "http://b/", b"b").unwrap();
+    assert!(get(&log, "http://b/").is_some());
+}
+
+#[test]
 fn what_another_version_wrote_is_removed() {
     let files = Files::default();
     let mut log = open(&files);
