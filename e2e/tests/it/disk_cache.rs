@@ -16,9 +16,10 @@ async fn lab() -> Lab {
     Lab::start(Options { arguments, ..Options::default() }).await
 }
 
-/// What a node says of its disk.
+/// What the node says of its disk; nothing while it starts.
 async fn disk(lab: &Lab) -> serde_json::Value {
-    let stats = lab.json(&["cache", "stats"]).await;
+    let output = lab.shoal(&["cache", "stats", "-o", "json"]).await;
+    let stats: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     stats["nodes"][0]["disk"].clone()
 }
 
