@@ -19,13 +19,14 @@
 //!   [`transaction`], which goes from server to server → [`respond`] (the only table from error
 //!   to status) → [`attempt`] at one server → [`request`], or a [`tunnel`], over a connection
 //!   to it ([`upstream`]). What a worker has for all of that is [`local`] to it; [`record`] says
-//!   what came of a request, [`listen`] what is served where.
+//!   what came of a request, [`listen`] what is served where, [`pac`] tells browsers which proxy to
+//!   ask.
 //! - Who may get one: [`check`] and [`liveness`] ask the servers (a node first proves itself:
 //!   [`handshake`]), [`suspect`] watches their silence. What is known is kept in the [`roster`] and
 //!   published as [`snapshot`], made from the [`config`] with its [`route`]s, what becomes of
 //!   header [`fields`], its certificates ([`tls`]) and the [`membership`]. Who finds everybody full
 //!   waits in a [`queue`] for [`server`]s, of which each has its [`capacity`].
-//! - What is counted, [`lately`] and in all: [`stats`], [`metrics`]; [`statistics`] is the way of
+//! - What is counted, [`lately`] and in all: [`stats`], [`metrics`]; [`pages`] is the way of
 //!   pages to workers.
 //! - What is decided, purely: [`sticky`] (whose a client is), [`pick`] → [`standing`] →
 //!   [`evidence`].

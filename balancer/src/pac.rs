@@ -15,8 +15,6 @@ use serde_json::{Value, json};
 
 use crate::{pick::ring, snapshot::Pool, standing::Standing};
 
-/// The paths under which browsers look for it: the usual one, and that of WPAD.
-pub const PATHS: [&str; 2] = ["/proxy.pac", "/wpad.dat"];
 /// Its registered type.
 pub const CONTENT_TYPE: &str = "application/x-ns-proxy-autoconfig";
 /// Browsers keep it for so long; who is gone meanwhile is passed over by them.

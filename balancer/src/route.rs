@@ -18,7 +18,8 @@ use relay::{head::Request, method::Method, target::Target};
 pub use acl::Question;
 use acl::{Acl, Subject};
 
-use crate::pac;
+/// Where browsers look for the proxy auto-configuration file: the usual path, and that of WPAD.
+const PAC_PATHS: [&str; 2] = ["/proxy.pac", "/wpad.dat"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
@@ -233,7 +234,7 @@ fn asks_for_pac(request: Request<'_>) -> bool {
     let path = request.target_text().split('?').next().unwrap_or_default();
     matches!(request.method(), Method::Get | Method::Head)
         && !request.head().names_authority()
-        && pac::PATHS.contains(&path)
+        && PAC_PATHS.contains(&path)
 }
 
 /// What stands behind the path of the statistics page; none: another one is asked for.

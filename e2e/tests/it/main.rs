@@ -7,6 +7,7 @@ mod backup;
 mod clients;
 mod compose;
 mod configuration;
+mod conformance;
 mod console;
 mod control_plane;
 mod differential;
