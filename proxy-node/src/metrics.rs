@@ -30,7 +30,8 @@ pub struct Tally {
 
 enum Exported {
     Counter(Counter),
-    Gauge(Gauge),
+    /// With what the value is multiplied.
+    Gauge(Gauge, f64),
 }
 
 impl std::fmt::Debug for Exported {
@@ -49,12 +50,14 @@ impl Tally {
         }
     }
 
+    /// One of seconds is set in milliseconds.
     fn gauge(name: &'static str, meaning: &'static str) -> Self {
         describe_gauge!(name, meaning);
+        let scale = if name.ends_with("_seconds") { 0.001 } else { 1.0 };
         Self {
             value: AtomicU64::new(0),
             before: AtomicU64::new(0),
-            exported: Exported::Gauge(gauge!(name)),
+            exported: Exported::Gauge(gauge!(name), scale),
         }
     }
 
@@ -93,7 +96,7 @@ impl Tally {
     fn export(&self) {
         match &self.exported {
             Exported::Counter(counter) => counter.absolute(self.get()),
-            Exported::Gauge(gauge) => gauge.set(self.get() as f64),
+            Exported::Gauge(gauge, scale) => gauge.set(self.get() as f64 * scale),
         }
     }
 }
@@ -234,7 +237,7 @@ metrics! {
         have.";
     gauge disk_index = DISK_INDEX "shoal_proxy_disk_index_bytes": "Bytes of memory that say where \
         on the disk what is.";
-    gauge disk_load = DISK_LOAD "shoal_proxy_disk_load_milliseconds": "How long it took to find \
+    gauge disk_load = DISK_LOAD "shoal_proxy_disk_load_seconds": "How long it took to find \
         out what is on the disk, when the node started.";
     counter disk_hits = DISK_HITS "shoal_proxy_disk_hits_total": "Objects read from the disk for a \
         request.";

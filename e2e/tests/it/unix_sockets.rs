@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 
 /// A lab of one balancer that listens at a file as well, in front of which load balancers are.
 async fn lab_at(file: &Path) -> Lab {
-    let arguments = vec!["--balancers".to_owned(), "1".to_owned()];
+    let arguments = ["--balancers", "1", "--no-restart"].map(str::to_owned).to_vec();
     let lab = Lab::start(Options { arguments, ..Options::default() }).await;
     let bundle = lab.data_dir().join("bundle");
     let main = bundle.join("cluster.yaml");

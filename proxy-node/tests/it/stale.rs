@@ -47,7 +47,12 @@ fn one_validation_runs_behind_many_answers() {
     gate.open();
     until("the new one is there", || (proxy.get(&url).text() == "new").then_some(()));
     assert_eq!(origin.requests().len(), 2, "one validation behind all of them");
-    assert!(proxy.log_lines(3)[1].contains(" TCP_STALE_HIT/200 "));
+    // Each worker writes its own lines.
+    let lines = proxy.log_lines(42);
+    assert!(
+        lines.iter().filter(|it| it.contains(" TCP_STALE_HIT/200 ")).count() >= 40,
+        "{lines:?}"
+    );
 }
 
 #[test]
