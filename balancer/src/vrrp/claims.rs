@@ -22,14 +22,20 @@ const CLAIM: &str = "vrrp-claim";
 /// All of this process. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Claims {
-    held: Arc<Mutex<BTreeMap<String, UnixDatagram>>>,
-    predecessor: Option<chassis::Predecessor>,
+    held: Arc<Mutex<Sockets>>,
+    /// Those of the process before this one, until they are wanted here.
+    inherited: Arc<Mutex<Sockets>>,
 }
 
+type Sockets = BTreeMap<String, UnixDatagram>;
+
 impl Claims {
+    /// With those of the process before this one, where there is one.
     #[must_use]
     pub fn resumed(predecessor: Option<&chassis::Predecessor>) -> Self {
-        Self { held: Arc::default(), predecessor: predecessor.cloned() }
+        let handed = predecessor.map(|it| it.take_all(CLAIM)).unwrap_or_default().into_iter();
+        let inherited = handed.filter_map(|(name, mut it)| Some((name, it.pop()?.into())));
+        Self { held: Arc::default(), inherited: Arc::new(Mutex::new(inherited.collect())) }
     }
 
     /// Claims an instance for this process.
@@ -38,9 +44,8 @@ impl Claims {
     /// Another process of this host has it.
     pub fn make(&self, instance: &Instance) -> Result<(), Fault> {
         let name = name(instance);
-        let handed = self.predecessor.as_ref().and_then(|it| it.take(CLAIM, &name).pop());
-        let claim = match handed {
-            Some(handed) => Ok(handed.into()),
+        let claim = match lock(&self.inherited).remove(&name) {
+            Some(inherited) => Ok(inherited),
             None => {
                 SocketAddr::from_abstract_name(&name).and_then(|it| UnixDatagram::bind_addr(&it))
             }
@@ -49,13 +54,13 @@ impl Claims {
             io::ErrorKind::AddrInUse => Fault::Twice,
             _ => Fault::of("claim the instance", &error),
         })?;
-        self.lock().insert(name, claim);
+        lock(&self.held).insert(name, claim);
         Ok(())
     }
 
     /// Gives a claim up.
     pub fn end(&self, instance: &Instance) {
-        self.lock().remove(&name(instance));
+        lock(&self.held).remove(&name(instance));
     }
 
     /// All of them, for a successor.
@@ -63,17 +68,22 @@ impl Claims {
     /// # Errors
     /// The process has no descriptor left.
     pub fn handed(&self) -> io::Result<Vec<Handed>> {
-        self.lock().iter().map(|(name, claim)| Handed::one(CLAIM, name, claim)).collect()
+        lock(&self.held).iter().map(|(name, claim)| Handed::one(CLAIM, name, claim)).collect()
+    }
+
+    /// Gives up what the process before this one had and this one does not want.
+    pub fn settled(&self) {
+        lock(&self.inherited).clear();
     }
 
     /// Gives all of them up.
     pub fn clear(&self) {
-        self.lock().clear();
+        lock(&self.held).clear();
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, UnixDatagram>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(sockets: &Mutex<Sockets>) -> MutexGuard<'_, Sockets> {
+    sockets.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn name(instance: &Instance) -> String {

@@ -57,6 +57,7 @@ pub struct Roll {
 struct Running {
     instance: watch::Sender<Arc<Instance>>,
     stop: watch::Sender<bool>,
+    desire: watch::Sender<Desired>,
     worker: JoinHandle<()>,
     reconciler: JoinHandle<()>,
     hook: Option<JoinHandle<()>>,
@@ -69,8 +70,10 @@ impl Running {
 
     /// Says nothing more and takes nothing off: a successor holds the addresses.
     async fn abandon(self) {
-        // This one first, which would take the addresses off when nobody desires them any more.
-        for task in [self.reconciler, self.worker].into_iter().chain(self.hook) {
+        // The worker first: without the other one it would say that it leaves. What it desires is
+        // kept until that one has ended, which would take the addresses off otherwise.
+        let _desired = self.desire;
+        for task in [self.worker, self.reconciler].into_iter().chain(self.hook) {
             task.abort();
             // It was aborted, or has ended by itself.
             drop(task.await);
@@ -79,6 +82,7 @@ impl Running {
 
     async fn end(self) {
         self.stop.send_replace(true);
+        drop(self.desire);
         let ended = async {
             let worker = self.worker.await;
             (worker, self.reconciler.await)
@@ -121,9 +125,10 @@ impl Roll {
         let mut wanted = Vec::new();
         let mut look = time::interval(LOOK_EVERY);
         let done = loop {
+            let mut applied = false;
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(Command::Apply(instances)) => wanted = instances,
+                    Some(Command::Apply(instances)) => (wanted, applied) = (instances, true),
                     Some(Command::Resign(done)) => break Some(done),
                     Some(Command::HandOver(done)) => {
                         for (_, instance) in running {
@@ -136,6 +141,9 @@ impl Roll {
                 _ = look.tick() => {}
             }
             self.settle(&mut running, &wanted, beside).await;
+            if applied {
+                self.claims.settled();
+            }
         };
         self.settle(&mut running, &[], beside).await;
         if let Some(done) = done {
@@ -229,7 +237,7 @@ impl Roll {
         let work = Work {
             instance: changed,
             facts,
-            desired: desire,
+            desired: desire.clone(),
             fitness: self.fitness.clone(),
             peers: self.peers.clone(),
             told,
@@ -241,6 +249,7 @@ impl Roll {
         Some(Running {
             instance: change,
             stop,
+            desire,
             reconciler: beside.spawn(reconciler.run()),
             worker: tokio::spawn(Worker::new(work).run()),
             hook,

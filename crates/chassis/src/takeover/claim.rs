@@ -165,6 +165,14 @@ impl Predecessor {
             .unwrap_or_default()
     }
 
+    /// The descriptors for all of a kind, by what they are for; to be asked for before
+    /// [`confirm`](Self::confirm), which closes what nobody has taken.
+    #[must_use]
+    pub fn take_all(&self, purpose: &str) -> Vec<(String, Vec<OwnedFd>)> {
+        let all = std::iter::from_fn(|| self.take_if(|it| it.purpose == purpose));
+        all.map(|it| (it.which, it.descriptors)).collect()
+    }
+
     pub(crate) fn take_if(&self, is: impl Fn(&Handed) -> bool) -> Option<Handed> {
         let mut handed = lock(&self.0.handed);
         let place = handed.iter().position(is)?;
