@@ -21,7 +21,6 @@ mod context;
 mod doctor;
 mod examples;
 mod explain;
-mod exposition;
 mod lab;
 mod labs;
 mod logs;

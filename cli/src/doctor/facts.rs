@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chassis::{certificate::Certificate, silence::Silence};
+use chassis::{Metrics, certificate::Certificate, silence::Silence};
 use cluster::{AdminState, InstanceStatus, PoolGuard, Service, State};
 use jiff::Timestamp;
 use proto::{
@@ -10,8 +10,6 @@ use proto::{
     config::Cause,
     proxy::{GetStatsResponse, RouteKind},
 };
-
-use crate::exposition::Exposition;
 
 /// An answer, or in one sentence why there is none.
 pub type Answer<T> = Result<T, Silence>;
@@ -153,7 +151,7 @@ pub struct Process {
     pub grpc: Answer<bool>,
     /// What `/readyz` says: ready, or why not.
     pub ready: Answer<Result<(), String>>,
-    pub metrics: Answer<Exposition>,
+    pub metrics: Answer<Metrics>,
     pub clock: Option<Reading>,
     /// None: it speaks without TLS.
     pub certificate: Answer<Option<Certificate>>,
@@ -254,7 +252,7 @@ pub mod tests {
             log: None,
             grpc: Ok(true),
             ready: Ok(Ok(())),
-            metrics: Ok(Exposition::default()),
+            metrics: Ok(Metrics::default()),
             clock: Some(Reading { ahead: 0.0, exact_to: 0.001, took: Duration::from_millis(2) }),
             certificate: Ok(Some(certificate(90, 300))),
             ports: Vec::new(),

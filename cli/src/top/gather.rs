@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use chassis::ServiceChannel;
+use chassis::{Metrics, ServiceChannel};
 use cluster::{InstanceStatus, Service};
 use futures::{StreamExt, stream};
 use proto::{
@@ -18,7 +18,7 @@ use super::{
     model::of,
     sample::{Snapshot, Told},
 };
-use crate::{cluster::Cluster, exposition::Exposition};
+use crate::cluster::Cluster;
 
 /// One answer may take so long.
 const ANSWER: Duration = Duration::from_millis(1500);
@@ -204,7 +204,7 @@ async fn resident(http: &reqwest::Client, status: &InstanceStatus) -> Result<u64
             .map_err(|error| error.to_string())?;
         answer.text().await.map_err(|error| error.to_string())
     });
-    Exposition::parse(&text.await?)
+    Metrics::parse(&text.await?)
         .count(chassis::metrics::RESIDENT_MEMORY)
         .ok_or_else(|| "no such metric".to_owned())
 }

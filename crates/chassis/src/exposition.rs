@@ -1,5 +1,7 @@
 //! All that `/metrics` says: what the recorder counted, what services write themselves, and what
-//! the process uses of its machine.
+//! the process uses of its machine. [`read`] is the way back from text to numbers.
+
+pub(crate) mod read;
 
 use std::{
     collections::BTreeMap,

@@ -88,7 +88,7 @@ pub use cluster_key::ClusterKey;
 pub use configuration::{Applied, Follower, Problem, Rendered};
 pub use connect::ServiceChannel;
 pub use error::{Error, ErrorContext};
-pub use exposition::Exposition;
+pub use exposition::{Exposition, read::Metrics};
 pub use identity::ProcessIdentity;
 pub use inherited::Inherited;
 pub use lifecycle::{Lifecycle, StopSignal};

@@ -172,13 +172,11 @@ fn span(left: SignedDuration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use chassis::Metrics;
     use cluster::Service;
 
     use super::*;
-    use crate::{
-        doctor::facts::tests::{certificate, facts, process},
-        exposition::Exposition,
-    };
+    use crate::doctor::facts::tests::{certificate, facts, process};
 
     fn found(change: impl FnOnce(&mut Facts)) -> Vec<(Severity, String)> {
         let mut facts = facts(vec![process(Service::ProxyNode, "n-1")]);
@@ -235,7 +233,7 @@ mod tests {
         let of = |name: &'static str, value: i64| {
             found(|it| {
                 let text = format!("{name}{{frontend=\"f\"}} {value}\n");
-                it.processes[0].metrics = Ok(Exposition::parse(&text));
+                it.processes[0].metrics = Ok(Metrics::parse(&text));
             })
         };
         let now = facts(Vec::new()).now.as_second();

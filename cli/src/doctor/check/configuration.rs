@@ -194,18 +194,16 @@ fn versions(facts: &Facts) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use chassis::Metrics;
     use proto::config::Cause;
 
     use super::*;
-    use crate::{
-        doctor::{
-            facts::{
-                Backup, Backups, Drift, FailedRollout,
-                tests::{facts, now, process},
-            },
-            finding::Severity,
+    use crate::doctor::{
+        facts::{
+            Backup, Backups, Drift, FailedRollout,
+            tests::{facts, now, process},
         },
-        exposition::Exposition,
+        finding::Severity,
     };
 
     fn found(change: impl FnOnce(&mut Facts)) -> Vec<(Severity, String)> {
@@ -331,7 +329,7 @@ mod tests {
             &[(Warning, "the last rollout, of revision 7, failed: n-1 rejected it")],
         );
         let metrics = |text: &'static str| {
-            move |it: &mut Facts| it.processes[1].metrics = Ok(Exposition::parse(text))
+            move |it: &mut Facts| it.processes[1].metrics = Ok(Metrics::parse(text))
         };
         says(
             &found(metrics("shoal_configurations_total{result=\"rejected\"} 2\n")),

@@ -136,18 +136,16 @@ fn older(process: &Process) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use chassis::Metrics;
     use cluster::Service;
 
     use super::*;
-    use crate::{
-        doctor::{
-            facts::{
-                Complaints,
-                tests::{facts, now, process},
-            },
-            finding::Severity,
+    use crate::doctor::{
+        facts::{
+            Complaints,
+            tests::{facts, now, process},
         },
-        exposition::Exposition,
+        finding::Severity,
     };
 
     #[test]
@@ -170,7 +168,7 @@ mod tests {
             ("shoal_log_lines_total{level=\"error\"} 2\n".into(), None),
         ] {
             let mut node = process(Service::ProxyNode, "n-1");
-            node.metrics = Ok(Exposition::parse(&text));
+            node.metrics = Ok(Metrics::parse(&text));
             let found: Vec<_> =
                 check(&facts(vec![node])).into_iter().map(|it| (it.severity, it.finding)).collect();
             assert_eq!(found.len(), usize::from(expected.is_some()), "{text}: {found:?}");
@@ -213,7 +211,7 @@ mod tests {
         // Of an older version there is only a count.
         let mut old = process(Service::ProxyNode, "n-1");
         old.complaints = None;
-        old.metrics = Ok(Exposition::parse("shoal_log_lines_total{level=\"error\"} 2\n"));
+        old.metrics = Ok(Metrics::parse("shoal_log_lines_total{level=\"error\"} 2\n"));
         let found = check(&facts(vec![old]));
         assert!(
             found.len() == 1

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use chassis::Metrics;
 use cluster::{
     Service,
     alarm::{Served, alarms},
@@ -11,15 +12,12 @@ use cluster::{
 use jiff::SignedDuration;
 use proto::proxy::RouteKind;
 
-use crate::{
-    doctor::{
-        facts::{Answered, Facts, Process},
-        finding::{
-            Finding,
-            Severity::{Critical, Info, Warning},
-        },
+use crate::doctor::{
+    facts::{Answered, Facts, Process},
+    finding::{
+        Finding,
+        Severity::{Critical, Info, Warning},
     },
-    exposition::Exposition,
 };
 
 const CHECK: &str = "performance";
@@ -121,7 +119,7 @@ fn network(process: &Process) -> Option<Finding> {
     Some(Finding::new(Warning, CHECK, &process.name, text, remedy))
 }
 
-fn node(metrics: &Exposition, name: &str) -> Option<Finding> {
+fn node(metrics: &Metrics, name: &str) -> Option<Finding> {
     let of_cache = |metric| metrics.count(metric).unwrap_or(0);
     let hits = of_cache(proxy_node::metrics::HITS) + of_cache(proxy_node::metrics::REVALIDATED);
     let asked = hits + of_cache(proxy_node::metrics::MISSES);
@@ -156,7 +154,7 @@ mod tests {
             (Service::Registry, node(0, 1000), None),
         ] {
             let mut process = process(service, "x");
-            process.metrics = Ok(Exposition::parse(&text));
+            process.metrics = Ok(Metrics::parse(&text));
             let found = check(&facts(vec![process]));
             let found: Vec<_> = found.iter().map(|it| (it.severity, it.finding.as_str())).collect();
             match expected {

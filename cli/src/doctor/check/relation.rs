@@ -209,16 +209,14 @@ fn unwell(node: &Process, seen: &[(&str, &Server)]) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use chassis::Metrics;
     use cluster::PoolGuard;
     use proto::balancer::{Backend, Reason, Stats};
 
     use super::*;
-    use crate::{
-        doctor::facts::{
-            Register,
-            tests::{facts, process},
-        },
-        exposition::Exposition,
+    use crate::doctor::facts::{
+        Register,
+        tests::{facts, process},
     };
 
     fn server(name: &str, standing: Standing) -> Server {
@@ -281,7 +279,7 @@ mod tests {
     fn seen_by_two(standings: [Standing; 2], refused: u64) -> Vec<Finding> {
         let mut node = process(Service::ProxyNode, "n-1");
         node.metrics =
-            Ok(Exposition::parse(&format!("{} {refused}\n", proxy_node::metrics::WRONG_PROOFS)));
+            Ok(Metrics::parse(&format!("{} {refused}\n", proxy_node::metrics::WRONG_PROOFS)));
         let stats = |standing: Standing| {
             let says = |source: ReasonSource, text: &str| Reason {
                 source: source.into(),
@@ -355,7 +353,7 @@ mod tests {
     fn ties_and_guards() {
         let with = |text: &str| {
             let mut node = process(Service::ProxyNode, "n-1");
-            node.metrics = Ok(Exposition::parse(text));
+            node.metrics = Ok(Metrics::parse(text));
             synchronisation(&facts(vec![node])).into_iter().map(|it| it.finding).collect::<Vec<_>>()
         };
         assert!(

@@ -1,6 +1,6 @@
 //! What runs out: descriptors, memory, disk.
 
-use chassis::metrics as names;
+use chassis::{Metrics, metrics as names};
 
 use crate::{
     doctor::{
@@ -10,7 +10,6 @@ use crate::{
             Severity::{Critical, Warning},
         },
     },
-    exposition::Exposition,
     output::bytes,
 };
 
@@ -55,7 +54,7 @@ fn percent(part: u64, whole: u64) -> u64 {
     part.saturating_mul(100).checked_div(whole).unwrap_or(0)
 }
 
-fn descriptors(metrics: &Exposition, name: &str) -> Option<Finding> {
+fn descriptors(metrics: &Metrics, name: &str) -> Option<Finding> {
     let (open, most) = (metrics.count(names::OPEN_FILES)?, metrics.count(names::MOST_FILES)?);
     let used = percent(open, most);
     let severity = if used >= 95 {
@@ -75,7 +74,7 @@ fn descriptors(metrics: &Exposition, name: &str) -> Option<Finding> {
     ))
 }
 
-fn memory(metrics: &Exposition, name: &str) -> Option<Finding> {
+fn memory(metrics: &Metrics, name: &str) -> Option<Finding> {
     let (used, limit) =
         (metrics.count(names::RESIDENT_MEMORY)?, metrics.count(names::MEMORY_LIMIT)?);
     let share = percent(used, limit);
@@ -105,7 +104,7 @@ const BESIDE: u64 = 64 * MIB;
 
 /// A cache that may grow larger than what there is: the node is killed when it has, and nothing
 /// tells of it before.
-fn promised(metrics: &Exposition, name: &str) -> Option<Finding> {
+fn promised(metrics: &Metrics, name: &str) -> Option<Finding> {
     let (cache, limit) =
         (metrics.count("shoal_proxy_cache_capacity_bytes")?, metrics.count(names::MEMORY_LIMIT)?);
     (cache.saturating_add(BESIDE) > limit).then(|| {
@@ -129,7 +128,7 @@ fn promised(metrics: &Exposition, name: &str) -> Option<Finding> {
     })
 }
 
-fn machine(metrics: &Exposition, name: &str) -> Option<Finding> {
+fn machine(metrics: &Metrics, name: &str) -> Option<Finding> {
     let (left, limit) =
         (metrics.count(names::MEMORY_AVAILABLE)?, metrics.count(names::MEMORY_LIMIT)?);
     let share = percent(left, limit);
@@ -146,7 +145,7 @@ fn machine(metrics: &Exposition, name: &str) -> Option<Finding> {
     })
 }
 
-fn disk(metrics: &Exposition, name: &str) -> Option<Finding> {
+fn disk(metrics: &Metrics, name: &str) -> Option<Finding> {
     let (free, size) = (metrics.count(names::DISK_FREE)?, metrics.count(names::DISK_SIZE)?);
     let share = percent(free, size);
     let severity = if free < 128 * MIB || (share < 1 && free < 2 * GIB) {
@@ -231,7 +230,7 @@ mod tests {
         ];
         for (text, expected) in cases {
             let mut node = process(Service::ProxyNode, "n-1");
-            node.metrics = Ok(Exposition::parse(text));
+            node.metrics = Ok(Metrics::parse(text));
             let found = check(&facts(vec![node]));
             assert_eq!(found.len(), usize::from(expected.is_some()), "{text}: {found:?}");
             for (finding, (severity, part)) in found.iter().zip(expected) {

@@ -2,7 +2,7 @@
 
 use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 
-use chassis::{operator::Operator, silence::Silence};
+use chassis::{Metrics, operator::Operator, silence::Silence};
 use cluster::{
     Service,
     wire::{from_duration, from_timestamp},
@@ -22,10 +22,7 @@ use tonic_health::pb::{
 };
 
 use super::{ANSWER, Person, ask, within};
-use crate::{
-    doctor::facts::{Answer, Answered, Complaint, Complaints, Open, Port, Process, Reading},
-    exposition::Exposition,
-};
+use crate::doctor::facts::{Answer, Answered, Complaint, Complaints, Open, Port, Process, Reading};
 
 /// Of `/metrics`; more is not a process of ours.
 const METRICS: usize = 8 << 20;
@@ -166,7 +163,7 @@ async fn is_ready(http: &Client, address: &str) -> Answer<Result<(), String>> {
 }
 
 /// The numbers of a process, and what they say of its clock.
-async fn metrics(http: &Client, address: &str) -> Answer<(Exposition, Option<Reading>)> {
+async fn metrics(http: &Client, address: &str) -> Answer<(Metrics, Option<Reading>)> {
     let (asked_at, asked) = (chassis::Clock::system().now(), Instant::now());
     let answer = http.get(format!("http://{address}/metrics")).send().await.map_err(reason)?;
     if !answer.status().is_success() {
@@ -179,7 +176,7 @@ async fn metrics(http: &Client, address: &str) -> Answer<(Exposition, Option<Rea
         .and_then(|date| Timestamp::strptime("%a, %d %b %Y %H:%M:%S %Z", date).ok());
     let text = bounded(answer, METRICS).await.map_err(|error| format!("/metrics {error}"))?;
     let took = asked.elapsed();
-    let metrics = Exposition::parse(&text);
+    let metrics = Metrics::parse(&text);
     let clock = reading(asked_at, took, metrics.get(chassis::metrics::CLOCK), date);
     Ok((metrics, clock))
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use ::metrics::{Key, Label, Level, Metadata, with_recorder};
 
+use crate::exposition::read;
+
 /// What they go by among the totals.
 pub(crate) const KEY: &str = "metrics";
 
@@ -38,34 +40,9 @@ pub(super) fn continue_with(counters: &BTreeMap<String, u64>) {
 
 /// `name{label="value",…}`; none: it is written in another way.
 fn key(series: &str) -> Option<Key> {
-    let Some((name, labels)) = series.split_once('{') else {
-        return Some(Key::from_name(series.to_owned()));
-    };
-    let mut left = labels.strip_suffix('}')?;
-    let mut all = Vec::new();
-    while !left.is_empty() {
-        let (label, after) = left.split_once("=\"")?;
-        let (value, after) = quoted(after)?;
-        all.push(Label::new(label.to_owned(), value));
-        left = after.strip_prefix(',').unwrap_or(after);
-    }
-    Some(Key::from_parts(name.to_owned(), all))
-}
-
-/// Up to the closing quotation mark, and what comes after it.
-fn quoted(text: &str) -> Option<(String, &str)> {
-    let (mut value, mut characters) = (String::new(), text.char_indices());
-    while let Some((place, character)) = characters.next() {
-        match character {
-            '"' => return Some((value, &text[place + 1..])),
-            '\\' => match characters.next()?.1 {
-                'n' => value.push('\n'),
-                other => value.push(other),
-            },
-            other => value.push(other),
-        }
-    }
-    None
+    let (name, labels, rest) = read::series(series)?;
+    let labels: Vec<_> = labels.into_iter().map(|(key, value)| Label::new(key, value)).collect();
+    rest.is_empty().then(|| Key::from_parts(name.to_owned(), labels))
 }
 
 #[cfg(test)]

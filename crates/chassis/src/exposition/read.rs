@@ -1,8 +1,8 @@
 //! Reading `/metrics`: Prometheus's text format, as far as it carries plain numbers. Pure.
 
-/// The numbers of one process.
+/// The numbers of one process, as its `/metrics` told them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Exposition(Vec<Sample>);
+pub struct Metrics(Vec<Sample>);
 
 #[derive(Clone, Debug, PartialEq)]
 struct Sample {
@@ -11,7 +11,7 @@ struct Sample {
     value: f64,
 }
 
-impl Exposition {
+impl Metrics {
     /// Reads a text; lines that are none of the format are left out.
     #[must_use]
     pub fn parse(text: &str) -> Self {
@@ -70,23 +70,22 @@ fn whole(value: f64) -> u64 {
 
 /// `name{label="value",…} 1.5 [time]`
 fn sample(line: &str) -> Option<Sample> {
-    let (name, rest) = match line.find('{') {
-        Some(open) => (&line[..open], &line[open + 1..]),
-        None => {
-            let (name, value) = line.split_once(' ')?;
-            return number(value).map(|value| Sample {
-                name: name.to_owned(),
-                labels: Vec::new(),
-                value,
-            });
-        }
+    let (name, labels, value) = series(line)?;
+    number(value).map(|value| Sample { name: name.to_owned(), labels, value })
+}
+
+/// A name, labels, and what comes after them.
+pub(crate) fn series(line: &str) -> Option<(&str, Vec<(String, String)>, &str)> {
+    let Some(open) = line.find('{') else {
+        let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
+        return Some((name, Vec::new(), rest));
     };
+    let (name, mut rest) = (&line[..open], &line[open + 1..]);
     let mut labels = Vec::new();
-    let mut rest = rest;
     loop {
         rest = rest.trim_start_matches([',', ' ']);
         if let Some(value) = rest.strip_prefix('}') {
-            return number(value).map(|value| Sample { name: name.to_owned(), labels, value });
+            return Some((name, labels, value));
         }
         let (key, after) = rest.split_once("=\"")?;
         let (value, after) = quoted(after)?;
@@ -124,7 +123,7 @@ mod tests {
     fn numbers_and_labels() {
         let text = "# HELP a b\n# TYPE a counter\na 3\nb{x=\"1\",y=\"say \\\"}\\\" \\\\\"} \
             2.5\nb{x=\"2\"} 1 1700000000\nc NaN\nd{broken 1\n\ne\nf{x=\"1\n";
-        let found = Exposition::parse(text);
+        let found = Metrics::parse(text);
         assert_eq!(found.0.len(), 3, "{found:?}");
         assert_eq!((found.get("a"), found.get("b"), found.get("c")), (Some(3.0), Some(3.5), None));
         assert_eq!(
@@ -148,7 +147,7 @@ mod tests {
             "\u{0}{\u{ff}=\"",
             " ",
         ] {
-            assert!(Exposition::parse(text).0.len() <= 1, "{text}");
+            assert!(Metrics::parse(text).0.len() <= 1, "{text}");
         }
     }
 }
