@@ -255,8 +255,8 @@ fn housekeeping(process: &Process) {
         );
     }
     if systemd::is_listening() {
-        let (status, stop) = (status.clone(), lifecycle.stop());
-        tasks.spawn("service-manager", move || systemd::tell(status.clone(), stop.clone()));
+        let (status, lifecycle) = (status.clone(), lifecycle.clone());
+        tasks.spawn("service-manager", move || systemd::tell(status.clone(), lifecycle.clone()));
     }
     let exposition = exposition.clone();
     tasks.spawn("metrics-upkeep", move || {

@@ -113,8 +113,12 @@ fn start_successor() {
     let mut words = std::env::args_os();
     let Some(program) = words.next() else { return };
     let mut command = std::process::Command::new(program);
-    // The watchdog's time is for whoever is the main process.
-    command.args(words).env("SHOAL_TAKE_OVER", "true").env_remove("WATCHDOG_PID");
+    command.args(words).env("SHOAL_TAKE_OVER", "true");
+    // The watchdog's time is for whoever is the main process, and sockets come from this one: those
+    // of the service manager, too.
+    for of_this_process in ["WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
+        command.env_remove(of_this_process);
+    }
     match command.spawn() {
         Ok(mut child) => {
             tracing::info!(pid = child.id(), "a successor is started, as asked");

@@ -7,7 +7,7 @@ use sd_notify::NotifyState;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::{
-    lifecycle::StopSignal,
+    lifecycle::Lifecycle,
     status::{Status, StatusHandle},
 };
 
@@ -65,12 +65,14 @@ pub(crate) fn is_listening() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
-/// Tells the service manager, until the drain closes the process.
-pub(crate) async fn tell(status: StatusHandle, stop: StopSignal) {
+/// Tells the service manager, until the drain closes the process or another one goes on: whose
+/// word it is then.
+pub(crate) async fn tell(status: StatusHandle, lifecycle: Lifecycle) {
+    let stop = lifecycle.stop();
     let mut status = status.subscribe();
     let mut alive = sd_notify::watchdog_enabled().map(heartbeat);
     let mut said: Option<Standing> = None;
-    loop {
+    while !lifecycle.is_handed_over() {
         let now = Standing::of(&status.borrow_and_update(), stop.is_stopping());
         say(now.message(said.as_ref())).await;
         let stopping = now.stopping;

@@ -129,6 +129,42 @@ async fn a_balancer_restarted_behind_an_inherited_socket_loses_nothing() {
 }
 
 /// Both listeners of a node, by their addresses instead of their names.
+/// What `systemctl reload` does with a unit of ours: the process that has taken over is the main
+/// one, and nobody says that the unit stops.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reloaded_balancer_is_another_process_and_loses_nothing() {
+    let lab = Lab::start(Options::default()).await;
+    let origin = Origin::start().await;
+    let (kept, frontend) = socket();
+    let argv = beside(
+        &lab.process("balancer-1"),
+        &lab,
+        "balancer-1-c",
+        &["--frontend", "--grpc", "--admin"],
+    )
+    .await;
+    let passed = vec![Passed { name: "frontend", socket: kept }];
+    let mut manager = Manager::new(lab.data_dir().join("balancer-1-c.notify"), argv, passed);
+    manager.start();
+    manager.until("STATUS=serving, revision").await;
+    let gets = Load::open_ended(plan(vec![frontend], &origin, Kind::Get, 8));
+    let tunnels = Load::open_ended(plan(vec![frontend], &origin, Kind::Connect, 4));
+    gets.reach(200).await;
+    manager.reload().await;
+    let (reached, tunnelled) = (gets.succeeded(), tunnels.succeeded());
+    gets.reach(reached + 300).await;
+    tunnels.reach(tunnelled + 50).await;
+    let said = manager.said();
+    assert!(!said.iter().any(|line| line == "STOPPING=1"), "{said:?}");
+    let mut outcome = gets.enough().await;
+    let tunnels = tunnels.enough().await;
+    assert_eq!((tunnels.failed, tunnels.cut_tunnels), (0, 0), "{:#?}", tunnels.failures);
+    outcome.add(&tunnels);
+    outcome.print("a_reloaded_balancer_is_another_process_and_loses_nothing");
+    assert_eq!(outcome.failed, 0, "{:#?}", outcome.failures);
+    manager.stop_successor().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_restarted_behind_inherited_sockets_loses_nothing() {
     let lab = Lab::start(Options::default()).await;

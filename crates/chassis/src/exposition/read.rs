@@ -70,22 +70,30 @@ fn whole(value: f64) -> u64 {
 
 /// `name{label="value",…} 1.5 [time]`
 fn sample(line: &str) -> Option<Sample> {
-    let (name, labels, value) = series(line)?;
-    number(value).map(|value| Sample { name: name.to_owned(), labels, value })
+    let Series { name, labels, rest } = series(line)?;
+    number(rest).map(|value| Sample { name: name.to_owned(), labels, value })
 }
 
-/// A name, labels, and what comes after them.
-pub(crate) fn series(line: &str) -> Option<(&str, Vec<(String, String)>, &str)> {
+/// The beginning of a line.
+pub(crate) struct Series<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) labels: Vec<(String, String)>,
+    /// What comes after them.
+    pub(crate) rest: &'a str,
+}
+
+/// Reads it; none: it is not of the format.
+pub(crate) fn series(line: &str) -> Option<Series<'_>> {
     let Some(open) = line.find('{') else {
         let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
-        return Some((name, Vec::new(), rest));
+        return Some(Series { name, labels: Vec::new(), rest });
     };
     let (name, mut rest) = (&line[..open], &line[open + 1..]);
     let mut labels = Vec::new();
     loop {
         rest = rest.trim_start_matches([',', ' ']);
-        if let Some(value) = rest.strip_prefix('}') {
-            return Some((name, labels, value));
+        if let Some(rest) = rest.strip_prefix('}') {
+            return Some(Series { name, labels, rest });
         }
         let (key, after) = rest.split_once("=\"")?;
         let (value, after) = quoted(after)?;

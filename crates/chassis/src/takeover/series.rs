@@ -40,7 +40,7 @@ pub(super) fn continue_with(counters: &BTreeMap<String, u64>) {
 
 /// `name{label="value",…}`; none: it is written in another way.
 fn key(series: &str) -> Option<Key> {
-    let (name, labels, rest) = read::series(series)?;
+    let read::Series { name, labels, rest } = read::series(series)?;
     let labels: Vec<_> = labels.into_iter().map(|(key, value)| Label::new(key, value)).collect();
     rest.is_empty().then(|| Key::from_parts(name.to_owned(), labels))
 }

@@ -31,6 +31,8 @@ pub struct Manager {
     argv: Vec<String>,
     passed: Vec<Passed>,
     child: Option<Child>,
+    /// The main process since a reload.
+    successor: Option<Pid>,
     /// Lines that the running process has reported.
     said: Vec<String>,
     /// What the process finds in its environment beside the usual.
@@ -64,6 +66,7 @@ impl Manager {
             argv,
             passed,
             child: None,
+            successor: None,
             said: Vec::new(),
             environment: BTreeMap::new(),
         }
@@ -115,6 +118,32 @@ impl Manager {
         .await;
     }
 
+    /// `systemctl reload`, where that sends SIGUSR2: returns when another process is the main one
+    /// and the first one has ended, which has to be a good end.
+    pub async fn reload(&mut self) {
+        let pid = self.child.as_ref().and_then(Child::id).expect("a running process");
+        kill(Pid::from_raw(pid.cast_signed()), Signal::SIGUSR2).expect("a signal");
+        self.until("MAINPID=").await;
+        let main = self.said().iter().find_map(|line| line.strip_prefix("MAINPID="));
+        let main: i32 = main.and_then(|it| it.parse().ok()).expect("a process id");
+        assert_ne!(main, pid.cast_signed(), "another process");
+        self.successor = Some(Pid::from_raw(main));
+        let mut child = self.child.take().expect("a running process");
+        let ended = tokio::time::timeout(wait::PATIENCE, child.wait()).await;
+        let ended = ended.expect("the first process ends").expect("its status");
+        assert!(ended.success(), "the process ended with {ended}:\n{}", tail(&self.log()));
+    }
+
+    /// Asks the process that has come with a reload to stop, and waits until it is gone.
+    pub async fn stop_successor(&mut self) {
+        let successor = self.successor.take().expect("a successor");
+        kill(successor, Signal::SIGTERM).expect("stop the process");
+        wait::until("the successor is gone", || async {
+            kill(successor, None).is_err().then_some(())
+        })
+        .await;
+    }
+
     /// Asks the process to stop and waits for its end, which has to be a good one.
     pub async fn stop(&mut self) {
         let mut child = self.child.take().expect("a running process");
@@ -125,6 +154,17 @@ impl Manager {
             .expect("the process ends")
             .expect("its status");
         assert!(ended.success(), "the process ended with {ended}:\n{}", tail(&self.log()));
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{:?}\n{}", self.said, tail(&self.log()));
+        }
+        if let Some(successor) = self.successor {
+            kill(successor, Signal::SIGKILL).unwrap_or_default();
+        }
     }
 }
 
