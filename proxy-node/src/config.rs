@@ -16,7 +16,8 @@ use relay::{exchange::Deadlines, head::Limits};
 
 use crate::{
     admit::{Rules, Unusable},
-    cache::policy::{RefreshPattern, names_query},
+    cache::facts::RequestFacts,
+    cache::policy::{Overrides, RefreshPattern, names_query},
     parent::{Members, Parents},
 };
 use origin_tls::OriginTls;
@@ -65,10 +66,11 @@ impl Generation {
             match Regex::new(&pattern.url_regex) {
                 Ok(url) => refresh_patterns.push(RefreshPattern {
                     url,
-                    query: names_query(&pattern.url_regex),
+                    query: pattern.queries.unwrap_or_else(|| names_query(&pattern.url_regex)),
                     min: pattern.min,
                     percent: pattern.percent,
                     max: pattern.max,
+                    overrides: overrides(&pattern.overrides),
                 }),
                 Err(error) => {
                     problems.push(Problem::new(format!("cache.refresh_patterns: {error}")))
@@ -133,6 +135,21 @@ impl Generation {
         })
     }
 
+    /// What of a request does not count for a URL. Costs nothing for those that ask for nothing of
+    /// that kind, nor where no pattern says so.
+    pub fn overrule(&self, url: &[u8], request: &mut RequestFacts) {
+        let directives = &request.directives;
+        let concerned =
+            directives.no_cache || directives.max_age == Some(0) || request.conditional();
+        let patterns = &self.refresh_patterns;
+        if concerned
+            && patterns.iter().any(|pattern| pattern.overrides.concern_requests())
+            && let Some(pattern) = RefreshPattern::of(patterns, url)
+        {
+            pattern.overrides.of_request(request);
+        }
+    }
+
     /// Addresses of the listeners for clients.
     pub fn binds(&self) -> impl Iterator<Item = SocketAddr> {
         self.document.listen.iter().map(|listen| listen.bind)
@@ -159,6 +176,33 @@ impl Generation {
         let replies = &self.document.replies;
         // At most 96 KiB, by the schema.
         Limits::of(replies.max_size as usize).relaxed(replies.relaxed)
+    }
+}
+
+fn overrides(written: &document::Overrides) -> Overrides {
+    let document::Overrides {
+        override_expire,
+        override_lastmod,
+        ignore_reload,
+        ignore_no_store,
+        ignore_private,
+        ignore_must_revalidate,
+        ignore_auth,
+        store_stale,
+        max_stale,
+        refresh_ims,
+    } = *written;
+    Overrides {
+        override_expire,
+        override_lastmod,
+        ignore_reload,
+        ignore_no_store,
+        ignore_private,
+        ignore_must_revalidate,
+        ignore_auth,
+        store_stale,
+        max_stale,
+        refresh_ims,
     }
 }
 

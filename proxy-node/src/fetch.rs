@@ -48,11 +48,12 @@ pub async fn run(
     addresses: Option<Arc<[IpAddr]>>,
 ) -> ConnectionEnd {
     let view = request.view();
-    let facts = RequestFacts::new(
+    let mut facts = RequestFacts::new(
         view.method_text().as_bytes(),
         !view.framing().is_empty(),
         request.fields(),
     );
+    transaction.generation.overrule(key.as_bytes(), &mut facts);
     let fetch = Fetch { request, destination, key, addresses, facts };
     if let Err(why) = plan::eligible(&fetch.planned(), transaction.local.node.store.capacity()) {
         return Box::pin(pass(transaction, stream, &fetch, why)).await;

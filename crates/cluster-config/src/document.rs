@@ -8,6 +8,7 @@
 pub mod access;
 pub mod backup;
 pub mod balancer;
+pub mod caching;
 pub mod checks;
 pub mod egress;
 pub mod heads;

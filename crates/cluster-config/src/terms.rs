@@ -1,12 +1,14 @@
 //! The field's own small notations: addresses to bind, networks, domains, port ranges, time
 //! specifications, status codes, URLs.
 
+mod glob;
 mod log_format;
 mod network;
 mod retry;
 mod time;
 mod value;
 
+pub use glob::parse_glob;
 pub use log_format::parse_log_format;
 pub use network::{canonical_network, parse_interface_address, parse_network};
 pub use retry::parse_retry_on;

@@ -6,11 +6,11 @@
 //! and for how long is left to its defaults. The scores are in docs/cache.md, written anew with
 //! `UPDATE=1`.
 
-mod case;
-mod judge;
-mod origin;
+pub(crate) mod case;
+pub(crate) mod judge;
+pub(crate) mod origin;
 mod page;
-mod peers;
+pub(crate) mod peers;
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 

@@ -24,6 +24,7 @@ mod metrics;
 mod node_faults;
 mod operations;
 mod origins;
+mod overrides;
 mod pac;
 mod packaging;
 mod reference;

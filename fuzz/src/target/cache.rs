@@ -119,7 +119,7 @@ fn check(bytes: &[u8]) {
 }
 
 fn decide(from: &RequestFacts, to: &ResponseFacts, answers: &[Line<'_>], url: &[u8], times: Times) {
-    let freshness = Freshness::new(to, url, &[], times);
+    let freshness = Freshness::new(to, url, None, times);
     let stored = policy::eligible(from).is_ok() && policy::storable(from, to, &freshness).is_ok();
     if stored {
         // RFC 9111 §5.2.2.3: who knows what a status asks of caches overlooks no-store.

@@ -2,11 +2,13 @@
 //! stale. Pure.
 
 mod freshness;
+mod overrides;
 mod pattern;
 mod reuse;
 mod storing;
 
 pub use freshness::{Freshness, Source, Times};
+pub use overrides::{Judgement, Overrides, judge};
 pub use pattern::{RefreshPattern, names_query};
 pub use reuse::{Trouble, Unfit, answers, may_precede_validation, may_stand_in, usable};
 pub use storing::{NotStored, storable};

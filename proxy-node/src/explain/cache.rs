@@ -1,5 +1,7 @@
 //! What the cache would do.
 
+mod said;
+
 use std::sync::Arc;
 
 use relay::head::Request;
@@ -38,18 +40,20 @@ pub(super) async fn tell(
 ) -> Answered {
     let Subject { node, destination, request, .. } = *subject;
     let store = &node.store;
-    let facts = RequestFacts::new(
+    let mut facts = RequestFacts::new(
         request.method_text().as_bytes(),
         !request.framing().is_empty(),
         request::sent_fields(request),
     );
+    let key = Key::new(destination.scheme(), &destination.host, destination.port, path.as_bytes());
+    said::pattern(told, subject.generation, &key);
+    subject.generation.overrule(key.as_bytes(), &mut facts);
     let planned = plan::Request::new(request, &facts);
     if let Err(why) = plan::eligible(&planned, store.capacity()) {
         told.cache = "bypass";
         told.steps.push(format!("cache: {}", bypassed(why)));
         return Answered::Elsewhere;
     }
-    let key = Key::new(destination.scheme(), &destination.host, destination.port, path.as_bytes());
     let (stored, from_disk) = match store.peek(&key, request::sent_fields(request)) {
         Some(object) => (Some(object), false),
         None => (on_disk(store, &key, request).await, true),

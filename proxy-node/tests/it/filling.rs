@@ -216,8 +216,12 @@ fn refresh_patterns_guess_for_nobody_who_says_who_he_is() {
     let origin = Origin::answering(response("", "x"), Then::Keep);
     let proxy = Proxy::with(|document| {
         let hour = Duration::from_secs(3600);
-        document.cache.refresh_patterns =
-            vec![RefreshPattern { url_regex: r"\.deb$".into(), min: hour, percent: 0, max: hour }];
+        document.cache.refresh_patterns = vec![RefreshPattern {
+            url_regex: r"\.deb$".into(),
+            min: hour,
+            max: hour,
+            ..RefreshPattern::default()
+        }];
     });
     for (path, fields, stored) in [
         ("/personal?x.deb", "Cookie: me\r\n", false),

@@ -102,7 +102,7 @@ fn small_objects_cost_what_they_count_for() {
         let freshness = Freshness::new(
             &facts,
             key.as_bytes(),
-            &[],
+            None,
             Times { asked_at: 0, received_at: 0, wall: 0 },
         );
         let body = Body::new(store.budget());

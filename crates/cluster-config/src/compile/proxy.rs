@@ -1,5 +1,7 @@
 //! Section `proxy` into the document of a proxy-node.
 
+mod refresh;
+
 use super::{Context, ListKind, access, distinct_addresses, heads, log};
 use crate::document::{Limits, ProxyDocument, heads::Replies, proxy as document};
 use crate::schema::{
@@ -332,22 +334,6 @@ fn cache(context: &mut Context, written: schema::Cache) -> document::Cache {
             "give the cache some memory, or remove the disk",
         );
     }
-    let mut patterns = Vec::new();
-    for (index, pattern) in written.refresh_patterns.into_iter().enumerate() {
-        if pattern.min.value > pattern.max.value {
-            context.error(
-                &format!("cache/refresh_patterns/{index}/min"),
-                "min is longer than max",
-                "let min be the shorter one",
-            );
-        }
-        patterns.push(document::RefreshPattern {
-            url_regex: pattern.url_regex.value,
-            min: pattern.min.value,
-            percent: pattern.percent,
-            max: pattern.max.value,
-        });
-    }
     document::Cache {
         memory,
         disk,
@@ -359,6 +345,6 @@ fn cache(context: &mut Context, written: schema::Cache) -> document::Cache {
         stale_if_unreachable: written.stale_if_unreachable.value,
         targeted_fields: targeted(context, written.targeted_fields),
         vary_normalized: negotiated(context, &written.vary_normalized),
-        refresh_patterns: patterns,
+        refresh_patterns: refresh::compile(context, written.refresh_patterns),
     }
 }

@@ -1,5 +1,6 @@
 //! The document of a proxy-node.
 
+pub use super::caching::{Overrides, RefreshPattern};
 use super::{
     Access, DomainPattern, FileReference, Limits, Unreadable,
     heads::{self, Replies},
@@ -120,8 +121,8 @@ pub struct Cache {
     /// Names of the request fields, lower case, that Vary compares in a normal form.
     #[serde(default = "vary_normalized")]
     pub vary_normalized: Vec<String>,
-    /// First match wins; for responses that say nothing of their freshness themselves. None applies
-    /// to a request with Cookie or Authorization, nor to a URL with a query unless it names `?`.
+    /// First match wins. Their times are for responses that say nothing of their freshness
+    /// themselves, and never for a request with Cookie or Authorization.
     pub refresh_patterns: Vec<RefreshPattern>,
 }
 
@@ -138,21 +139,6 @@ const fn stale_if_unreachable() -> Duration {
 /// The same.
 fn vary_normalized() -> Vec<String> {
     vec!["accept-encoding".to_owned()]
-}
-
-/// Heuristic freshness for URLs that match, as Squid's refresh_pattern.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RefreshPattern {
-    /// In the syntax of the `regex` crate; it compiles.
-    pub url_regex: String,
-    /// Fresh for at least this long.
-    #[serde(with = "units::duration")]
-    pub min: Duration,
-    /// Percent of the time since Last-Modified; may exceed 100.
-    pub percent: u32,
-    /// Fresh for at most this long.
-    #[serde(with = "units::duration")]
-    pub max: Duration,
 }
 
 /// One or more parent proxies.

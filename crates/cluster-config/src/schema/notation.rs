@@ -87,7 +87,8 @@ const INTEGERS_TOO: [&str; 5] =
     ["shoal-ports", "shoal-status", "shoal-retry-on", "shoal-file-mode", "shoal-field-value"];
 /// Notations in which a bare number would be read as text that nobody meant. The others say
 /// themselves what a number lacks.
-const NEVER_NUMBERS: [&str; 4] = ["shoal-regex", "shoal-domain", "shoal-method", "shoal-url-path"];
+const NEVER_NUMBERS: [&str; 5] =
+    ["shoal-regex", "shoal-glob", "shoal-domain", "shoal-method", "shoal-url-path"];
 
 /// Whether a number without quotes may stand for the text in the notation of a `format`.
 pub fn takes_numbers(format: &str) -> bool {
@@ -138,6 +139,9 @@ notations! {
         09:00-18:00", "SA";
     /// A regular expression of the `regex` crate.
     Regex(String) = "shoal-regex", parse_regex, like "\\.(deb|rpm)$", "(?i)/ads/";
+    /// What a URL looks like: `*` any characters, `?` one, `\\` before what stands for itself.
+    Glob(String) = "shoal-glob", terms::parse_glob,
+        like "*.deb", "http://*.example.com/static/*", "*/download\\?id=*";
     /// An absolute URL.
     Url(String) = "shoal-url", |text| terms::parse_url(text).map(|()| text.to_owned()),
         like "http://example.com/health";

@@ -4,6 +4,7 @@ mod access;
 mod access_log;
 mod cache;
 mod hierarchy;
+mod refresh;
 mod timeouts;
 
 use schemars::JsonSchema;
@@ -17,8 +18,9 @@ use crate::document;
 
 pub use self::access::{Access, Acl, Auth, Basic, Egress, EgressAllow, OneOrMany, Rule};
 pub use self::access_log::{AccessLog, AccessLogFormat, Rotate};
-pub use self::cache::{Cache, Negotiated, RefreshPattern};
+pub use self::cache::{Cache, Negotiated};
 pub use self::hierarchy::{Direct, Hierarchy, Parent, Select};
+pub use self::refresh::RefreshPattern;
 pub use self::timeouts::Timeouts;
 
 /// What every proxy-node does.

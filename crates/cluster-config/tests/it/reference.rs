@@ -101,6 +101,7 @@ fn named(format: &str) -> &'static str {
         "shoal-network" => "an address or network",
         "shoal-domain" => "a host, or with a dot a domain",
         "shoal-regex" => "a regular expression",
+        "shoal-glob" => "a glob",
         "shoal-secret" => "a secret's reference",
         "shoal-percent" => "percent",
         "shoal-bind" | "shoal-address" => "address and port",

@@ -32,6 +32,22 @@ pub struct Peer {
     _directory: TempDir,
 }
 
+/// Squid with more in its configuration.
+pub async fn squid_with(more: &str) -> Peer {
+    let directory = tempfile::Builder::new().prefix("shoal-cache-").tempdir();
+    let directory = directory.expect("a directory");
+    let address = free();
+    let (name, form, mut command) = squid(directory.path(), address, more);
+    let command = command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let running = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}: {REMEDY}"));
+    let cache = Cache { name, address, form, dies_of: &[] };
+    wait::until("squid listens", || async {
+        tokio::net::TcpStream::connect(address).await.is_ok().then_some(())
+    })
+    .await;
+    Peer { cache, _running: running, _directory: directory }
+}
+
 fn free() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("bound")
@@ -40,7 +56,9 @@ fn free() -> SocketAddr {
 /// All of them, in front of this origin.
 pub async fn all(origin: SocketAddr) -> Vec<Peer> {
     let mut peers = Vec::new();
-    for start in [squid, nginx, varnish, traffic_server] {
+    let plain: fn(&Path, SocketAddr, SocketAddr) -> Start =
+        |directory, address, _| squid(directory, address, "");
+    for start in [plain, nginx, varnish, traffic_server] {
         let directory = tempfile::Builder::new().prefix("shoal-cache").tempdir();
         let directory = directory.expect("a directory");
         let address = free();
@@ -72,14 +90,14 @@ fn write(directory: &Path, name: &str, text: &str) -> String {
     file.display().to_string()
 }
 
-fn squid(directory: &Path, address: SocketAddr, _: SocketAddr) -> Start {
+fn squid(directory: &Path, address: SocketAddr, more: &str) -> Start {
     let at = directory.display();
     let text = format!(
         "http_port {address}\nvisible_hostname squid\nacl all_of_them src 127.0.0.0/8\n\
          http_access allow all_of_them\ncache_mem 64 MB\naccess_log none\n\
          cache_log {at}/squid.log\npid_filename none\ncoredump_dir {at}\npinger_enable off\n\
          shutdown_lifetime 0 seconds\nicp_port 0\nnetdb_filename none\n\
-         max_filedescriptors 1024\n"
+         max_filedescriptors 1024\n{more}\n"
     );
     let file = write(directory, "squid.conf", &text);
     let mut command = Command::new("squid");

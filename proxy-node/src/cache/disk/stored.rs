@@ -65,6 +65,8 @@ pub struct Stored {
     pub from: Option<SocketAddr>,
     pub lifetime: u64,
     pub source: Source,
+    /// What counts of it otherwise than its head says.
+    pub altered: Altered,
     pub initial_age: u64,
     /// When it came, in seconds since the epoch by the steady clock of the process that wrote it.
     pub received_at: u64,
@@ -72,6 +74,43 @@ pub struct Stored {
     /// `None`: every request selects it.
     pub varied: Option<Varied>,
     pub body: Place,
+}
+
+/// What counts of a response otherwise than its head says, because a refresh pattern or a targeted
+/// field does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Altered {
+    /// It is validated before every use.
+    pub no_cache: bool,
+    /// Nothing forbids to serve it stale.
+    pub may_be_stale: bool,
+}
+
+impl Altered {
+    /// What an object's directives have and its head has not.
+    fn of(object: &Object) -> Self {
+        let counts = &object.freshness.directives;
+        let says = ResponseFacts::new(object.status, object.fields()).directives;
+        let revalidates = |it: &ResponseDirectives| it.must_revalidate || it.proxy_revalidate;
+        Self {
+            no_cache: counts.no_cache && !says.no_cache,
+            may_be_stale: object.freshness.source != Source::Targeted
+                && revalidates(&says)
+                && !revalidates(counts),
+        }
+    }
+
+    /// The upper half of a byte: what an earlier version cannot read, it does not serve.
+    const fn bits(self) -> u8 {
+        (self.no_cache as u8) << 4 | (self.may_be_stale as u8) << 5
+    }
+
+    const fn read(bits: u8) -> Option<Self> {
+        if bits & 0xc0 != 0 {
+            return None;
+        }
+        Some(Self { no_cache: bits & 0x10 != 0, may_be_stale: bits & 0x20 != 0 })
+    }
 }
 
 /// The digest of what a request has for these names.
@@ -114,6 +153,7 @@ impl Stored {
             from: object.from,
             lifetime: freshness.lifetime,
             source: freshness.source,
+            altered: Altered::of(object),
             initial_age: freshness.initial_age,
             received_at: freshness.received_at,
             declared: object.declared,
@@ -144,8 +184,10 @@ impl Stored {
             received_at: self.received_at.min(now),
             // What a targeted field said beside the lifetime is not kept: the careful side.
             directives: ResponseDirectives {
-                must_revalidate: facts.directives.must_revalidate
+                must_revalidate: (facts.directives.must_revalidate && !self.altered.may_be_stale)
                     || self.source == Source::Targeted,
+                proxy_revalidate: facts.directives.proxy_revalidate && !self.altered.may_be_stale,
+                no_cache: facts.directives.no_cache || self.altered.no_cache,
                 ..facts.directives
             },
         }
@@ -176,7 +218,7 @@ impl Stored {
         for number in [self.lifetime, self.initial_age, self.received_at] {
             out.extend(number.to_le_bytes());
         }
-        out.push(number(self.source));
+        out.push(number(self.source) | self.altered.bits());
         out.extend(self.declared.unwrap_or(u64::MAX).to_le_bytes());
         let names = self.varied.as_ref().map_or(&[][..], |varied| &varied.names);
         put_names(&mut out, names);
@@ -216,7 +258,8 @@ impl Stored {
             Some(ip) => Some(SocketAddr::new(ip, cursor.u16()?)),
         };
         let (lifetime, initial_age, received_at) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
-        let source = source(cursor.u8()?)?;
+        let both = cursor.u8()?;
+        let (source, altered) = (source(both & 0x0f)?, Altered::read(both & 0xf0)?);
         let declared = Some(cursor.u64()?).filter(|declared| *declared != u64::MAX);
         let names = names(&mut cursor)?;
         let varied =
@@ -244,6 +287,7 @@ impl Stored {
             from,
             lifetime,
             source,
+            altered,
             initial_age,
             received_at,
             declared,
@@ -323,6 +367,7 @@ mod tests {
                     from: from.map(|from| SocketAddr::new(from.ip(), from.port())),
                     lifetime: ages.0,
                     source: source(of).unwrap(),
+                    altered: Altered { no_cache: status % 2 == 0, may_be_stale: status % 3 == 0 },
                     initial_age: ages.1,
                     received_at: ages.2,
                     declared,
@@ -366,6 +411,7 @@ mod tests {
             from: None,
             lifetime: 100,
             source: Source::MaxAge,
+            altered: Altered::default(),
             initial_age: 7,
             received_at,
             declared: None,

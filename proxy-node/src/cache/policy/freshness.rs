@@ -84,19 +84,20 @@ impl Freshness {
         self.age(now).saturating_sub(self.lifetime)
     }
 
-    /// Computes the freshness of a response that has come. `patterns`: none for a request that is
-    /// [personal](RequestFacts::personal).
+    /// Computes the freshness of a response that has come. `pattern`: what says how long it lives
+    /// where it does not say so itself; none for a request that is
+    /// [personal](crate::cache::facts::RequestFacts::personal).
     #[must_use]
     pub fn new(
         response: &ResponseFacts,
         url: &[u8],
-        patterns: &[RefreshPattern],
+        pattern: Option<&RefreshPattern>,
         times: Times,
     ) -> Self {
         let Times { asked_at, received_at, wall } = times;
         let apparent = response.date.map_or(0, |date| wall.saturating_sub(date));
         let corrected = response.age.saturating_add(received_at.saturating_sub(asked_at));
-        let (lifetime, source) = lifetime(response, url, patterns, wall);
+        let (lifetime, source) = lifetime(response, url, pattern, wall);
         Self {
             lifetime,
             source,
@@ -110,7 +111,7 @@ impl Freshness {
 fn lifetime(
     response: &ResponseFacts,
     url: &[u8],
-    patterns: &[RefreshPattern],
+    pattern: Option<&RefreshPattern>,
     wall: u64,
 ) -> (u64, Source) {
     let date = response.date.unwrap_or(wall);
@@ -134,10 +135,8 @@ fn lifetime(
         return (0, Source::Unknown);
     }
     let since_change = response.last_modified.map(|changed| date.saturating_sub(changed));
-    if let Some(pattern) = patterns.iter().find(|pattern| pattern.applies(url)) {
-        let share =
-            since_change.map_or(0, |age| age.saturating_mul(u64::from(pattern.percent)) / 100);
-        return (share.min(pattern.max.as_secs()).max(pattern.min.as_secs()), Source::Pattern);
+    if let Some(pattern) = pattern {
+        return pattern.lifetime(since_change);
     }
     match since_change {
         // A query with nothing said about it is most often made for one client (Squid's
@@ -147,6 +146,12 @@ fn lifetime(
         }
         _ => (0, Source::Unknown),
     }
+}
+
+/// Statuses whose lifetime a refresh pattern says, as in Squid: what is not there, or went wrong,
+/// is not kept for as long as what is.
+pub(super) const fn guessable(status: u16) -> bool {
+    matches!(status, 200..=203 | 300..=399 | 410)
 }
 
 /// Statuses that RFC 9110 §15.1 calls heuristically cacheable, without 206.

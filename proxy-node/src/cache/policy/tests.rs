@@ -30,7 +30,7 @@ fn request(fields: &[(&str, &str)]) -> RequestFacts {
 }
 
 fn freshness(response: &ResponseFacts) -> Freshness {
-    Freshness::new(response, b"http://h/x", &[], AT_ONCE)
+    Freshness::new(response, b"http://h/x", None, AT_ONCE)
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn lifetimes() {
     }
     let guessed = facts(200, &[("Last-Modified", &days_ago)]);
     assert_eq!(
-        Freshness::new(&guessed, b"http://h/x?q", &[], AT_ONCE).lifetime,
+        Freshness::new(&guessed, b"http://h/x?q", None, AT_ONCE).lifetime,
         0,
         "a query is not guessed at"
     );
@@ -64,31 +64,6 @@ fn lifetimes() {
         0,
         "302 is not heuristically cacheable"
     );
-}
-
-#[test]
-fn refresh_patterns_work_like_squids() {
-    let patterns = [RefreshPattern {
-        url: Regex::new(r"\.deb$").unwrap(),
-        query: false,
-        min: Duration::from_secs(100),
-        percent: 80,
-        max: Duration::from_secs(1000),
-    }];
-    for (age, lifetime) in [(None, 100), (Some(10), 100), (Some(1000), 800), (Some(10_000), 1000)] {
-        let changed = age.map(|age| http_date_text(NOW - age));
-        let fields: Vec<(&str, &str)> =
-            changed.iter().map(|date| ("Last-Modified", date.as_str())).collect();
-        let found = Freshness::new(&facts(200, &fields), b"http://h/a.deb", &patterns, AT_ONCE);
-        assert_eq!((found.lifetime, found.source), (lifetime, Source::Pattern), "{age:?}");
-    }
-    let explicit = Freshness::new(
-        &facts(200, &[("Cache-Control", "max-age=5")]),
-        b"http://h/a.deb",
-        &patterns,
-        AT_ONCE,
-    );
-    assert_eq!(explicit.lifetime, 5, "what the origin says goes first");
 }
 
 #[test]
@@ -113,6 +88,7 @@ fn a_pattern_means_a_query_only_if_it_names_one() {
             min: every,
             percent: 0,
             max: every,
+            overrides: Overrides::default(),
         };
         assert_eq!(pattern.applies(url.as_bytes()), want, "{regex} on {url}");
     }
@@ -135,7 +111,7 @@ fn ages() {
         (vec![("Age", "100;x=1")], NOW, 100),
         (vec![("Age", "99999999999999999999999")], NOW, 1 << 31),
     ] {
-        let found = Freshness::new(&facts(200, &fields), b"", &[], Times { asked_at, ..AT_ONCE });
+        let found = Freshness::new(&facts(200, &fields), b"", None, Times { asked_at, ..AT_ONCE });
         assert_eq!(found.initial_age, want, "{fields:?}");
         assert_eq!(found.age(NOW + 50), want + 50);
         assert_eq!(found.age(NOW - 50), want, "a clock that goes back makes nothing younger");
@@ -152,7 +128,7 @@ fn a_wall_clock_that_was_set_changes_no_age() {
         let found = Freshness::new(
             &facts(200, &[("Date", date.as_str()), ("Cache-Control", "max-age=60")]),
             b"",
-            &[],
+            None,
             times,
         );
         assert_eq!((found.initial_age, found.age(NOW + 31), found.lifetime), (30, 61, 60));

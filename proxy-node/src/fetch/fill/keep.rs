@@ -14,8 +14,9 @@ use crate::{
     cache::{
         content::{Content, memory::Body},
         facts::{ResponseFacts, Vary},
+        key::Key,
         object::{self, Object, Parts},
-        policy::{self, Freshness, NotStored, RefreshPattern},
+        policy::{self, Judgement, NotStored},
         vary::{self, Selection},
     },
     clock::unix_millis,
@@ -85,8 +86,7 @@ pub(super) fn refresh(
     let mut facts = ResponseFacts::targeted(stale.status, object::fields(&merged), targets);
     // Age is not kept with the fields.
     facts.age = ResponseFacts::new(304, lines(&head, &bytes)).age;
-    let freshness =
-        Freshness::new(&facts, stale.key.as_bytes(), patterns(order), times(order, asked_at));
+    let Judgement { freshness, storable } = judge(order, &mut facts, &stale.key, asked_at);
     let cookies = cookies(&head, &bytes);
     let parts = Parts {
         key: stale.key.clone(),
@@ -98,7 +98,10 @@ pub(super) fn refresh(
         content: stale.content.clone(),
     };
     let new = Arc::new(Object::new(&facts, parts));
-    if !ticket.store(&new) {
+    if matches!(storable, Err(NotStored::Private | NotStored::NoStore)) {
+        // It may be kept no longer. Those who wait go on their own.
+        order.local.node.store.invalidate(ticket.key());
+    } else if !ticket.store(&new) {
         ticket.stand_in(&new);
     }
     if head.persistent(Method::Get) && !bound_to_client(&order.request) {
@@ -125,10 +128,9 @@ fn storable(
 ) -> Result<(Arc<Object>, Arc<Body>), NotStored> {
     let (head, bytes) = (&received.head, &received.bytes);
     let targets = &order.generation.document.cache.targeted_fields;
-    let facts = ResponseFacts::targeted(head.status(), lines(head, bytes), targets);
-    let freshness =
-        Freshness::new(&facts, ticket.key().as_bytes(), patterns(order), times(order, asked_at));
-    policy::storable(&order.facts, &facts, &freshness)?;
+    let mut facts = ResponseFacts::targeted(head.status(), lines(head, bytes), targets);
+    let Judgement { freshness, storable } = judge(order, &mut facts, ticket.key(), asked_at);
+    storable?;
     let declared = declared(order, received)?;
     let store = &order.local.node.store;
     if !store.has_room_in_flight(0, declared.unwrap_or(0)) {
@@ -166,10 +168,10 @@ fn times(order: &Order, asked_at: u64) -> policy::Times {
     }
 }
 
-/// The patterns that say how long the answer to a request lives: none where the request says who
-/// asks.
-fn patterns(order: &Order) -> &[RefreshPattern] {
-    if order.facts.personal() { &[] } else { &order.generation.refresh_patterns }
+/// What there is to say of an answer.
+fn judge(order: &Order, facts: &mut ResponseFacts, key: &Key, asked_at: u64) -> Judgement {
+    let patterns = &order.generation.refresh_patterns;
+    policy::judge(&order.facts, facts, key.as_bytes(), patterns, times(order, asked_at))
 }
 
 /// The length of the body, where the origin says so in advance.

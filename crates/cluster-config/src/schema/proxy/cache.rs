@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{duration, size};
-use crate::schema::notation::{Duration, FieldName, Regex, Size};
+use super::{duration, refresh::RefreshPattern, size};
+use crate::schema::notation::{Duration, FieldName, Size};
 
 /// The cache.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -37,8 +37,9 @@ pub struct Cache {
     pub targeted_fields: Vec<FieldName>,
     /// Request fields whose order, case and spelling of `q` mean nothing where Vary names them.
     pub vary_normalized: Vec<Negotiated>,
-    /// First match wins; for responses that say nothing of their freshness. None applies to a
-    /// request with Cookie or Authorization.
+    /// How long answers live that do not say so, and what of RFC 9111 does not hold, by URL. First
+    /// match wins. Their times are never for a request with Cookie or Authorization, nor for
+    /// answers with 204 or 4xx and 5xx but 410.
     pub refresh_patterns: Vec<RefreshPattern>,
 }
 
@@ -70,35 +71,4 @@ pub enum Negotiated {
     AcceptEncoding,
     /// Languages.
     AcceptLanguage,
-}
-
-/// Heuristic freshness, as Squid's refresh_pattern.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RefreshPattern {
-    /// For URLs that match. URLs with a query are meant only by a pattern that names it (`\?`):
-    /// what follows the `?` is anything that a client likes.
-    pub url_regex: Regex,
-    /// Fresh for at least this long.
-    #[serde(default = "zero")]
-    pub min: Duration,
-    /// Percent of the time since Last-Modified.
-    #[serde(default = "twenty")]
-    #[schemars(range(min = 0, max = 10000))]
-    pub percent: u32,
-    /// Fresh for at most this long.
-    #[serde(default = "three_days")]
-    pub max: Duration,
-}
-
-fn zero() -> Duration {
-    duration("0s")
-}
-
-fn twenty() -> u32 {
-    20
-}
-
-fn three_days() -> Duration {
-    duration("3d")
 }

@@ -18,7 +18,7 @@ use crate::cache::{
         log::{Log, NotWritten, Record},
         purges::Purge,
         record, segment,
-        stored::{Place, Stored},
+        stored::{Altered, Place, Stored},
     },
     policy::Source,
 };
@@ -42,6 +42,7 @@ fn stored(key: &str) -> Stored {
         from: None,
         lifetime: 100,
         source: Source::MaxAge,
+        altered: Altered::default(),
         initial_age: 0,
         received_at: NOW,
         declared: None,

@@ -55,7 +55,7 @@ impl Tier {
         let facts = ResponseFacts::new(200, object::fields(head.as_bytes()));
         let key = Key::parse(url).unwrap();
         let times = Times { asked_at: NOW, received_at: NOW, wall: NOW };
-        let freshness = Freshness::new(&facts, key.as_bytes(), &[], times);
+        let freshness = Freshness::new(&facts, key.as_bytes(), None, times);
         let selection = match &facts.vary {
             crate::cache::facts::Vary::Fields(names) => vary::select(names, fields.iter().copied()),
             _ => vary::Selection::default(),
