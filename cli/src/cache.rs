@@ -3,12 +3,14 @@
 mod lookup;
 mod purge;
 mod stats;
+mod what;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use cluster::Service;
 use proto::proxy::PurgeRequest;
 
+use self::what::What;
 use crate::{
     cluster::{Cluster, one_of},
     context::Target,
@@ -21,7 +23,9 @@ use crate::{
   shoal cache stats
   shoal cache lookup http://example.com/logo.png
   shoal cache purge http://example.com/logo.png
-  shoal cache purge --prefix http://example.com/static/")]
+  shoal cache purge --prefix http://example.com/static/
+  shoal cache purge --soft --tag news
+  shoal cache purge --host .example.com")]
 pub struct Options {
     #[command(flatten)]
     target: Target,
@@ -46,13 +50,10 @@ enum Action {
         #[command(flatten)]
         format: Format,
     },
-    /// Remove what is held for a URL
+    /// Remove what is held, in memory and on disk, or have it validated before its next use
     Purge {
-        /// Absolute URL
-        url: String,
-        /// Everything whose URL begins so
-        #[arg(long)]
-        prefix: bool,
+        #[command(flatten)]
+        what: What,
         #[command(flatten)]
         format: Format,
     },
@@ -80,8 +81,10 @@ pub async fn run(options: Options) -> Result<()> {
     match options.action {
         Action::Stats { format } => stats::stats(&cluster, &nodes, format).await,
         Action::Lookup { url, format } => lookup::lookup(&cluster, &nodes, &url, format).await,
-        Action::Purge { url, prefix, format } => {
-            purge::purge(&cluster, &nodes, PurgeRequest { url, prefix }, format).await
+        Action::Purge { what, format } => {
+            let purge = Some(what.purge()?);
+            let request = PurgeRequest { purge, ..PurgeRequest::default() };
+            purge::purge(&cluster, &nodes, request, format).await
         }
     }
 }

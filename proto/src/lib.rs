@@ -14,6 +14,10 @@ pub const DESCRIPTORS: &[u8] = include_bytes!("gen/descriptors.bin");
 pub mod access {
     include!("gen/shoal.access.v1.rs");
 }
+/// `shoal.purge.v1`
+pub mod purge {
+    include!("gen/shoal.purge.v1.rs");
+}
 /// `shoal.registry.v1`
 pub mod registry {
     include!("gen/shoal.registry.v1.rs");

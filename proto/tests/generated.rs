@@ -4,10 +4,11 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Messages that several of [`FILES`] use.
-const SHARED: &str = "shoal/access/v1/access.proto";
+const SHARED: [&str; 2] = ["shoal/access/v1/access.proto", "shoal/purge/v1/purge.proto"];
 
-const FILES: [&str; 11] = [
-    SHARED,
+const FILES: [&str; 12] = [
+    SHARED[0],
+    SHARED[1],
     "shoal/registry/v1/registry.proto",
     "shoal/config/v1/config.proto",
     "shoal/health/v1/health.proto",
@@ -54,10 +55,11 @@ fn generate(root: &Path, out: &Path) {
     };
     let descriptors = compile(&FILES);
     let generator = || tonic_prost_build::configure().out_dir(out).btree_map(".");
-    generator().compile_fds(compile(&[SHARED])).expect("code for what several use");
+    generator().compile_fds(compile(&SHARED)).expect("code for what several use");
     // Modules of the crate are not nested as packages are, so that others name it from the root.
     generator()
         .extern_path(".shoal.access.v1", "crate::access")
+        .extern_path(".shoal.purge.v1", "crate::purge")
         .file_descriptor_set_path(out.join("descriptors.bin"))
         .compile_fds(descriptors.clone())
         .expect("code for the protos");

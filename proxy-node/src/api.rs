@@ -1,6 +1,7 @@
 //! The gRPC face: wire types in, the same pure code as the live path, wire types out.
 
 mod access;
+mod purge;
 
 use std::{
     net::IpAddr,
@@ -11,7 +12,7 @@ use std::{
 };
 
 use chassis::{
-    Clock, StopSignal, audit,
+    Clock, StopSignal,
     authorize::{ANYONE, OPERATORS, PEOPLE, Policy, Rule},
 };
 use dataplane::limits;
@@ -29,9 +30,12 @@ use tonic::{Request, Response, Status};
 use crate::{
     cache::{
         content::Content,
-        disk::{Disk, Found, Standing, What},
+        disk::{Disk, Found, Standing},
+        facts::ResponseFacts,
         key::Key,
-        object::Object,
+        object::{self, Object},
+        policy::Freshness,
+        tags,
     },
     explain,
     node::Node,
@@ -61,18 +65,6 @@ pub struct Api {
 }
 
 impl Api {
-    /// Takes something away from the disk. Most of what is in memory is there as well.
-    async fn purge_disk(&self, what: What) -> Result<u64, Status> {
-        let Some(disk) = self.node.store.disk() else { return Ok(0) };
-        disk.purge(what).await.map_err(|reason| {
-            Status::unavailable(format!(
-                "it is purged from memory and not served from the disk, but that could not be \
-                 written to the disk cache ({reason}): after a restart it might be back. Purge \
-                 again when the disk is well"
-            ))
-        })
-    }
-
     fn now(&self) -> u64 {
         u64::try_from(self.clock.now().as_millisecond()).unwrap_or(0)
     }
@@ -102,6 +94,14 @@ fn seconds(seconds: u64) -> prost_types::Duration {
     prost_types::Duration { seconds: i64::try_from(seconds).unwrap_or(i64::MAX), nanos: 0 }
 }
 
+fn is_fresh(freshness: &Freshness, now: u64) -> bool {
+    freshness.age(now) < freshness.lifetime && !freshness.directives.no_cache
+}
+
+const fn doubt(purged: bool) -> &'static str {
+    if purged { "; soft-purged: it is validated before its next use" } else { "" }
+}
+
 fn variant(object: &Object, now: u64) -> CachedVariant {
     let freshness = &object.freshness;
     let text = |value: Option<&[u8]>| {
@@ -119,14 +119,28 @@ fn variant(object: &Object, now: u64) -> CachedVariant {
         stored_at: Some(timestamp(freshness.received_at)),
         age: Some(seconds(freshness.age(now))),
         freshness_lifetime: Some(seconds(freshness.lifetime)),
-        fresh: freshness.age(now) < freshness.lifetime && !freshness.directives.no_cache,
-        explanation: explain::describe(freshness, now),
+        fresh: is_fresh(freshness, now) && !object.is_purged(),
+        explanation: format!("{}{}", explain::describe(freshness, now), doubt(object.is_purged())),
         tier: Tier::Memory.into(),
+        etag: text(object.etag.as_deref()),
+        last_modified: text(object.last_modified_text.as_deref()),
+        tags: tagged(&object.head),
+        soft_purged: object.is_purged(),
     }
+}
+
+/// What an origin calls an answer.
+fn tagged(head: &[u8]) -> Vec<String> {
+    let each = tags::each(object::fields(head));
+    each.map(|tag| String::from_utf8_lossy(tag).into_owned()).collect()
 }
 
 fn variant_on_disk(found: &Found, key: &Key, now: u64) -> CachedVariant {
     let (stored, freshness) = (&found.stored, &found.freshness);
+    let ResponseFacts { etag, last_modified_text, .. } = &found.facts;
+    let text = |value: &Option<bytes::Bytes>| {
+        value.as_ref().map(|it| String::from_utf8_lossy(it).into_owned()).unwrap_or_default()
+    };
     let names = stored.varied.iter().flat_map(|varied| &varied.names);
     CachedVariant {
         url: key.to_string(),
@@ -137,9 +151,17 @@ fn variant_on_disk(found: &Found, key: &Key, now: u64) -> CachedVariant {
         stored_at: Some(timestamp(freshness.received_at)),
         age: Some(seconds(freshness.age(now))),
         freshness_lifetime: Some(seconds(freshness.lifetime)),
-        fresh: freshness.age(now) < freshness.lifetime && !freshness.directives.no_cache,
-        explanation: format!("on the disk, {}", explain::describe(freshness, now)),
+        fresh: is_fresh(freshness, now) && !found.purged,
+        explanation: format!(
+            "on the disk, {}{}",
+            explain::describe(freshness, now),
+            doubt(found.purged)
+        ),
         tier: Tier::Disk.into(),
+        etag: text(etag),
+        last_modified: text(last_modified_text),
+        tags: tagged(&stored.head),
+        soft_purged: found.purged,
     }
 }
 
@@ -259,26 +281,7 @@ impl ProxyNode for Api {
         &self,
         request: Request<PurgeRequest>,
     ) -> Result<Response<PurgeResponse>, Status> {
-        let PurgeRequest { url, prefix } = request.get_ref();
-        let removed = if *prefix {
-            if url.is_empty() {
-                return Err(Status::invalid_argument(
-                    "an empty prefix would purge everything; to do that, purge http://",
-                ));
-            }
-            let prefix = Key::prefix(url);
-            let removed = self.node.store.purge_prefix(&prefix);
-            removed.max(self.purge_disk(What::Prefix(prefix)).await?)
-        } else {
-            let key = key(url)?;
-            let removed = self.node.store.invalidate_in_memory(&key);
-            removed.max(self.purge_disk(What::Key(key)).await?)
-        };
-        audit::note(
-            &request,
-            format!("{url}{}: {removed} removed", if *prefix { "*" } else { "" }),
-        );
-        Ok(Response::new(PurgeResponse { removed }))
+        purge::purge(&self.node, &request).await.map(Response::new)
     }
 
     async fn explain_request(

@@ -3,9 +3,9 @@
 //! Reading order: [`key`] (what is the same thing), [`facts`] and [`directives`] (what messages
 //! say), [`vary`] (which variant), [`policy`] (what may be done), [`object`] and [`content`] (what
 //! is kept, and where its bytes are), [`disk`] (the tier below memory), [`serve`] (what of it a
-//! client gets), [`budget`] (what memory is charged to), [`store`] and [`eviction`] (where objects
-//! are, and what goes when it is full), [`unshared`] (what is not waited for), [`ticket`] and
-//! [`hints`] (who fills, who waits, and what those hear).
+//! client gets), [`tags`] and [`purge`] (what is taken away), [`budget`] (what memory is charged
+//! to), [`store`] and [`eviction`] (where objects are, and what goes when it is full), [`unshared`]
+//! (what is not waited for), [`ticket`] and [`hints`] (who fills, who waits, and what those hear).
 //!
 //! A floor: it uses no other module of this crate, so it knows no configuration, no request under
 //! way and no socket; of the crate `relay` it takes the codec's plain types and functions alone
@@ -23,8 +23,10 @@ pub mod hints;
 pub mod key;
 pub mod object;
 pub mod policy;
+pub mod purge;
 pub mod serve;
 pub mod store;
+pub mod tags;
 pub mod ticket;
 pub mod unshared;
 pub mod vary;

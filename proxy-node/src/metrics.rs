@@ -209,6 +209,9 @@ metrics! {
         "Connections closed as they came because all clients together have theirs.";
     counter crowded_unread = CROWDED_UNREAD "shoal_proxy_client_unread_closed_total":
         "Connections closed because their client does not take answers on too many.";
+    counter purges = PURGES "shoal_proxy_cache_purges_total": "Purges done in this node's cache.";
+    counter purged = PURGED "shoal_proxy_cache_purged_total": "Objects in memory that purges \
+        removed or marked.";
     counter limited = LIMITED "shoal_proxy_requests_limited_total":
         "Requests over a limit of their client: answered 429, 503 or 413.";
     counter bytes_to_clients = BYTES_TO_CLIENTS "shoal_proxy_client_sent_bytes_total":

@@ -16,7 +16,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use relay::{head::Request, proof::Key};
 
 use crate::{
-    cache,
+    cache::{self, purge::Purge, store::purging::Purged},
     clock::Steady,
     config::Generation,
     dns::Resolver,
@@ -170,6 +170,14 @@ impl Node {
             return Route::Direct(destination);
         }
         route::choose(destination, &generation.parents, &document.direct)
+    }
+
+    /// Purges what is stored. Not for a worker, unless it is of one URL.
+    pub fn purge(&self, purge: &Arc<Purge>) -> Purged {
+        let purged = self.store.purge(purge, self.steady.seconds());
+        self.metrics.purges.add(1);
+        self.metrics.purged.add(purged.in_memory);
+        purged
     }
 
     /// Whether the health path answers 200.

@@ -155,17 +155,32 @@ pub struct CachedVariant {
     /// Where a request would find it.
     #[prost(enumeration = "Tier", tag = "10")]
     pub tier: i32,
+    /// Validators, as the origin sent them; empty: there is none.
+    #[prost(string, tag = "11")]
+    pub etag: ::prost::alloc::string::String,
+    #[prost(string, tag = "12")]
+    pub last_modified: ::prost::alloc::string::String,
+    /// What the origin said in Cache-Tag and Surrogate-Key.
+    #[prost(string, repeated, tag = "13")]
+    pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// It was purged softly: it is validated before it is used again.
+    #[prost(bool, tag = "14")]
+    pub soft_purged: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PurgeRequest {
+    /// As earlier versions ask; not looked at where `purge` is there.
     #[prost(string, tag = "1")]
     pub url: ::prost::alloc::string::String,
     /// Purge every URL that begins with `url`.
     #[prost(bool, tag = "2")]
     pub prefix: bool,
+    #[prost(message, optional, tag = "3")]
+    pub purge: ::core::option::Option<crate::purge::Purge>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PurgeResponse {
+    /// Objects that it concerned: removed, or marked by a soft purge.
     #[prost(uint64, tag = "1")]
     pub removed: u64,
 }
@@ -588,7 +603,7 @@ pub mod proxy_node_client {
                 .insert(GrpcMethod::new("shoal.proxy.v1.ProxyNode", "LookupCache"));
             self.inner.unary(req, path, codec).await
         }
-        /// Removes what the cache holds for a URL, or for all URLs that begin so. Safe to retry.
+        /// Purges what this node holds, in memory and on its disk: it is on the disk before it is answered. Safe to retry.
         pub async fn purge(
             &mut self,
             request: impl tonic::IntoRequest<super::PurgeRequest>,
@@ -717,7 +732,7 @@ pub mod proxy_node_server {
             tonic::Response<super::LookupCacheResponse>,
             tonic::Status,
         >;
-        /// Removes what the cache holds for a URL, or for all URLs that begin so. Safe to retry.
+        /// Purges what this node holds, in memory and on its disk: it is on the disk before it is answered. Safe to retry.
         async fn purge(
             &self,
             request: tonic::Request<super::PurgeRequest>,

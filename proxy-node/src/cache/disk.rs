@@ -45,6 +45,7 @@ use crate::cache::{
     key::Key,
     object::{Object, Parts},
     policy::Freshness,
+    purge::{self, Mode, Scope},
     vary::{self, Selection},
 };
 use admission::Sketch;
@@ -129,17 +130,10 @@ struct Ready {
     reads: Arc<Reads>,
 }
 
-/// What is purged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
-    Key(Key),
-    Prefix(Vec<u8>),
-}
-
 type Answer = oneshot::Sender<Result<u64, String>>;
 
 struct Early {
-    what: What,
+    purge: purge::Purge,
     answer: Option<Answer>,
 }
 
@@ -378,12 +372,13 @@ impl Disk {
         lock(&self.breaker).succeeded();
         let Loaded { stored, sequence, body } = loaded;
         let selected = stored.varied.as_ref().map(|varied| varied.digest) == reading.digest;
-        if stored.key != key.as_bytes()
-            || !selected
-            || shared.is_purged(reading.hash, &stored.key, sequence)
-        {
+        if stored.key != key.as_bytes() || !selected {
             return None;
         }
+        let purged = match shared.purged(reading.hash, &stored, sequence) {
+            Some(Mode::Hard) => return None,
+            other => other.is_some(),
+        };
         let content = match &stored.body {
             stored::Place::Inline => None,
             stored::Place::Extents(extents) => {
@@ -400,11 +395,13 @@ impl Disk {
         let facts = stored.facts();
         let doubtful = sequence < shared.doubtful;
         let freshness = stored.freshness(&facts, now / 1000, doubtful);
-        Some(Found { stored, facts, freshness, content, body })
+        Some(Found { stored, facts, freshness, purged, content, body })
     }
 
     /// An object is complete: it is written, if that is worth it. `popular`: it is known to be.
-    pub fn offer(&self, object: &Arc<Object>, popular: bool) {
+    /// `holds` says whether it still may be, once it has its number: what is purged after that has
+    /// a later one.
+    pub fn offer(&self, object: &Arc<Object>, popular: bool, holds: impl FnOnce() -> bool) {
         let Some(Ready { shared, .. }) = self.ready.get() else { return };
         if lock(&self.breaker).is_open() || object.content.len() > self.capacity() / 4 {
             return;
@@ -417,11 +414,14 @@ impl Disk {
         }
         let varied = object.selection.names().zip(object.selection.durable());
         let bytes = object.bytes();
-        let make = || Offer {
-            sequence: shared.number(),
-            object: object.clone(),
-            varied: varied.map(|(names, digest)| (names.clone(), *digest)),
-            bytes,
+        let make = || {
+            let sequence = shared.number();
+            holds().then(|| Offer {
+                sequence,
+                object: object.clone(),
+                varied: varied.map(|(names, digest)| (names.clone(), *digest)),
+                bytes,
+            })
         };
         if !self.inbox.offer(self.queue, bytes, make) {
             self.counts.queue_full.fetch_add(1, Ordering::Relaxed);
@@ -438,45 +438,49 @@ impl Disk {
                 return 0;
             }
         }
-        self.order(What::Key(key.clone()), None)
+        self.take_away(purge::Purge { scope: Scope::Url(key.clone()), mode: Mode::Hard }, None)
     }
 
-    /// Takes something away, and returns when that is on the disk. Tells how many objects went.
-    ///
-    /// # Errors
-    /// It is gone for now, but may be back after a restart: what to tell an operator.
-    pub async fn purge(&self, what: What) -> Result<u64, String> {
+    /// Purges: from now on nobody gets it, or not before it is validated. The answer comes when
+    /// that is on the disk, and tells how many objects it concerned; or that it is so for now, but
+    /// may be otherwise after a restart.
+    pub fn begin_purge(&self, purge: purge::Purge) -> oneshot::Receiver<Result<u64, String>> {
         let (answer, answered) = oneshot::channel();
-        self.order(what, Some(answer));
-        answered.await.unwrap_or_else(|_| Err("the disk cache is stopped".into()))
+        self.take_away(purge, Some(answer));
+        answered
     }
 
-    fn order(&self, what: What, answer: Option<Answer>) -> u64 {
+    fn take_away(&self, purge: purge::Purge, answer: Option<Answer>) -> u64 {
         let mut early = lock(&self.early);
         if let Some(early) = &mut *early {
             if let Standing::Down(reason) = &*lock(&self.standing)
                 && let Some(answer) = answer
             {
                 drop(answer.send(Err(reason.clone())));
-                early.push(Early { what, answer: None });
+                early.push(Early { purge, answer: None });
             } else {
-                early.push(Early { what, answer });
+                early.push(Early { purge, answer });
             }
             if early.len() > MOST_EARLY {
                 early.retain(|it| it.answer.is_some());
-                early.push(Early { what: What::Prefix(Vec::new()), answer: None });
+                let everything = purge::Purge { scope: Scope::Everything, mode: Mode::Hard };
+                early.push(Early { purge: everything, answer: None });
             }
             return 0;
         }
         drop(early);
-        let Some(Ready { shared, .. }) = self.ready.get() else { return 0 };
-        let purge = match what {
-            What::Key(key) => Purge::Key(shared.hash(key.as_bytes())),
-            What::Prefix(prefix) => Purge::Prefix(prefix),
+        self.ready.get().map_or(0, |ready| self.order(&ready.shared, purge, answer))
+    }
+
+    /// Has a purge written down.
+    fn order(&self, shared: &Shared, purge: purge::Purge, answer: Option<Answer>) -> u64 {
+        let purge = match purge.scope {
+            Scope::Url(key) => Purge::Key(shared.hash(key.as_bytes()), purge.mode),
+            scope => Purge::Other(purge::Purge { scope, mode: purge.mode }),
         };
         let (purge, sequence, removed) = shared.purge(purge);
         let everything = || {
-            let (purge, sequence, _) = shared.purge(Purge::Prefix(Vec::new()));
+            let (purge, sequence, _) = shared.purge(Purge::everything(Mode::Hard));
             (purge, sequence)
         };
         self.inbox.order(Order { purge, sequence, removed, answer }, everything);
@@ -520,7 +524,7 @@ impl Found {
         key: &Key,
         fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     ) -> (Arc<Object>, Option<Arc<Body>>, Bytes) {
-        let Self { stored, facts, freshness, content, body: bytes } = self;
+        let Self { stored, facts, freshness, purged, content, body: bytes } = self;
         // What the request has is what it has been selected by.
         let selection = match &stored.varied {
             None => Selection::default(),
@@ -543,7 +547,9 @@ impl Found {
             declared: stored.declared.or(Some(length)),
             content,
         };
-        (Arc::new(Object::new(&facts, parts)), body, bytes)
+        let object = Object::new(&facts, parts);
+        object.purged.store(purged, Ordering::Release);
+        (Arc::new(object), body, bytes)
     }
 }
 
@@ -553,6 +559,8 @@ pub struct Found {
     pub stored: stored::Stored,
     pub facts: crate::cache::facts::ResponseFacts,
     pub freshness: Freshness,
+    /// It was purged softly: it is validated before it is used again.
+    pub purged: bool,
     /// The body, where that stays on the disk.
     pub content: Option<Content>,
     /// The body otherwise.

@@ -76,7 +76,7 @@ mod tests {
     #[tokio::test]
     async fn to_everybody_in_order_as_they_come_and_to_who_is_late_as_well() {
         let hint = |byte| Hint { head: vec![byte].into(), from: None };
-        let fill = Arc::new(Pending::<()>::new(Selection::default()));
+        let fill = Arc::new(Pending::<()>::new(Selection::default(), 0));
         let mut first = Listener::new(fill.clone());
         fill.hints.put(hint(1));
         fill.hints.put(hint(2));

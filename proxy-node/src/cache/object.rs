@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::cache::{
     budget::Charge, content::Content, facts::ResponseFacts, key::Key, policy::Freshness,
-    vary::Selection,
+    tags::Tags, vary::Selection,
 };
 pub use head::{fields, refreshed};
 
@@ -46,12 +46,18 @@ pub struct Object {
     /// Bytes of the body where the origin said so in advance.
     pub declared: Option<u64>,
     pub content: Content,
+    /// What its origin calls it.
+    pub tags: Tags,
     /// How often it was used since eviction last looked, up to 3.
     pub(super) used: AtomicU8,
     /// Bytes that the store has counted for it since its body is complete.
     pub(super) settled: AtomicU64,
     /// Whether the store still has it.
     pub(super) kept: AtomicBool,
+    /// The newest purge when it began to be fetched: later ones may concern it.
+    pub(super) begun: AtomicU64,
+    /// It was purged softly: it is validated before it is used again.
+    pub(super) purged: AtomicBool,
     /// For everything but the body, which has its own.
     charge: Charge,
 }
@@ -87,9 +93,11 @@ impl Object {
             .flatten()
             .map(Bytes::len)
             .sum::<usize>();
+        let tags = Tags::of(fields(&head));
         let bytes = head.len() + key.as_bytes().len() + media_type.len() + texts;
+        let bytes = bytes as u64 + selection.bytes() + tags.bytes();
         Self {
-            charge: content.budget().hold(OVERHEAD + bytes as u64 + selection.bytes()),
+            charge: content.budget().hold(OVERHEAD + bytes),
             key,
             status: facts.status,
             media_type,
@@ -102,9 +110,12 @@ impl Object {
             last_modified_text: facts.last_modified_text.clone(),
             declared,
             content,
+            tags,
             used: AtomicU8::new(0),
             settled: AtomicU64::new(0),
             kept: AtomicBool::new(false),
+            begun: AtomicU64::new(0),
+            purged: AtomicBool::new(false),
         }
     }
 
@@ -129,6 +140,12 @@ impl Object {
     #[must_use]
     pub fn is_kept(&self) -> bool {
         self.kept.load(Ordering::Acquire)
+    }
+
+    /// Whether it was purged softly.
+    #[must_use]
+    pub fn is_purged(&self) -> bool {
+        self.purged.load(Ordering::Acquire)
     }
 
     /// Whether it can be validated with the origin: it is a whole 200 with a validator.

@@ -7,6 +7,7 @@
 mod bounds;
 mod filling;
 mod keeping;
+pub mod purging;
 mod slot;
 
 use std::{
@@ -24,6 +25,7 @@ use crate::cache::{
     budget::Budget, disk::Disk, eviction::Queues, key::Key, object::Object, unshared::Unshared,
 };
 pub use filling::Join;
+use purging::Purging;
 use slot::{Digests, Slot};
 
 const SHARDS: usize = 32;
@@ -41,6 +43,7 @@ pub struct Store<E> {
     /// it.
     settled: AtomicU64,
     objects: AtomicU64,
+    purging: Purging,
     /// The shard that gives something up next, once the one that grows has nothing.
     next_victim: AtomicUsize,
 }
@@ -75,6 +78,7 @@ impl<E> Store<E> {
             disk: ArcSwapOption::empty(),
             settled: AtomicU64::new(0),
             objects: AtomicU64::new(0),
+            purging: Purging::default(),
             next_victim: AtomicUsize::new(0),
         })
     }

@@ -25,16 +25,19 @@ pub(super) struct Pending<E> {
     pub(super) alone: bool,
     /// Somebody changed or purged the URL meanwhile: what comes is not kept.
     pub(super) void: AtomicBool,
+    /// The newest purge when it began.
+    pub(super) begun: u64,
 }
 
 impl<E> Pending<E> {
-    pub(super) fn new(selection: Selection) -> Self {
+    pub(super) fn new(selection: Selection, begun: u64) -> Self {
         Self {
             selection,
             outcome: watch::Sender::new(Outcome::Waiting),
             hints: Hints::default(),
             alone: false,
             void: AtomicBool::new(false),
+            begun,
         }
     }
 }
@@ -82,9 +85,7 @@ impl<E> Ticket<E> {
     /// The response may be kept: puts it in and tells those who wait. False: no room, or the URL
     /// was changed meanwhile.
     pub fn store(&self, object: &Arc<Object>) -> bool {
-        if self.pending.void.load(Ordering::Acquire)
-            || !self.store.insert(object, &self.pending.void)
-        {
+        if self.pending.void.load(Ordering::Acquire) || !self.store.insert(object, &self.pending) {
             return false;
         }
         // From now on those who come find the object itself.
@@ -96,7 +97,7 @@ impl<E> Ticket<E> {
     /// An object has come from the disk, and may be kept. Answers what is there already, if that is
     /// newer. It is not told to anybody: who comes finds it.
     pub fn promote(&self, object: &Arc<Object>) -> Option<Arc<Object>> {
-        self.store.promote(object, &self.pending.void)
+        self.store.promote(object, &self.pending)
     }
 
     /// Whether the URL was changed meanwhile, so that what was read before is worth nothing.

@@ -61,7 +61,7 @@ pub(super) async fn tell(
     let (seconds, millis) = (node.steady.seconds(), node.steady.millis());
     let described = match &stored {
         Some(object) => describe(&object.freshness, seconds),
-        None => missing(store, &key),
+        None => missing(store, &key, seconds),
     };
     let found = match stored {
         Some(object) if subject.may_have(object.from, by_address) => Found::Object(object),
@@ -146,13 +146,20 @@ fn bypassed(why: Why) -> String {
 }
 
 /// Why nothing exists that the request selects.
-fn missing(store: &Store, key: &Key) -> String {
+fn missing(store: &Store, key: &Key, now: u64) -> String {
     match store.variants(key).len() {
-        0 => format!("nothing is stored for {key}"),
+        0 => format!("nothing is stored for {key}{}", purged(store, key, now)),
         others => {
             format!("none of the {others} variants stored for {key} is for these request fields")
         }
     }
+}
+
+/// The purge that may have taken it away.
+fn purged(store: &Store, key: &Key, now: u64) -> String {
+    store.last_purge(key).map_or_else(String::new, |(purge, at)| {
+        format!(" (purged {} s ago: {purge})", now.saturating_sub(at))
+    })
 }
 
 /// Why what is stored does not answer.

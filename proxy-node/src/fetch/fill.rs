@@ -136,6 +136,9 @@ fn give_up(
 
 /// Whether what is stale may stand in for the answer to this order.
 fn may_stand_in(order: &Order, stale: &Object, trouble: Trouble) -> bool {
+    if stale.is_purged() {
+        return false;
+    }
     let now = order.local.node.steady.seconds();
     let grace = order.generation.document.cache.stale_if_unreachable.as_secs();
     policy::may_stand_in(&stale.freshness, &order.facts.directives, now, trouble, grace)

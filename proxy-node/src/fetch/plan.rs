@@ -120,6 +120,7 @@ impl Why {
             Self::Missing | Self::Halted => "fwd=uri-miss",
             Self::Unfit(Unfit::Reload | Unfit::TooOld | Unfit::MinFresh) => "fwd=request",
             Self::Unfit(Unfit::Stale | Unfit::NoCache) => "fwd=stale",
+            Self::Unfit(Unfit::Purged) => "fwd=stale; detail=purged",
             Self::Contended => "fwd=miss; detail=contended",
         }
     }
@@ -152,6 +153,7 @@ pub fn plan(
     let (found, why) = match found {
         Found::Nothing => (None, Why::Missing),
         Found::Forbidden => (None, Why::Policy),
+        Found::Object(object) if object.is_purged() => (Some(object), Why::Unfit(Unfit::Purged)),
         Found::Object(object) => {
             match policy::usable(&object.freshness, directives, now / 1000) {
                 // One that has come to a halt is nothing to wait for.

@@ -348,7 +348,8 @@ async fn it_tells_what_it_holds_and_forgets_on_request() {
     }
     let api = api(&proxy);
     let lookup = |url: String| api.lookup_cache(Request::new(LookupCacheRequest { url }));
-    let purge = |url: String, prefix| api.purge(Request::new(PurgeRequest { url, prefix }));
+    let purge =
+        |url: String, prefix| api.purge(Request::new(PurgeRequest { url, prefix, purge: None }));
     let found = lookup(origin.url("/a")).await.unwrap().into_inner().variants.remove(0);
     assert_eq!(
         (found.status, found.bytes, found.fresh, found.vary.get("accept").map(String::as_str)),

@@ -15,6 +15,7 @@ mod names;
 mod panics;
 mod parents;
 mod parts;
+mod purging;
 mod reach;
 mod relaying;
 mod secure;

@@ -178,7 +178,11 @@ async fn one_spelling_is_fetched_kept_and_explained_and_the_log_has_what_was_sen
             .into_inner();
         assert_eq!(looked.variants.len(), 1, "{url}");
     }
-    let prefix = PurgeRequest { url: format!("http://HOST.test.:{port}/%61/"), prefix: true };
+    let prefix = PurgeRequest {
+        url: format!("http://HOST.test.:{port}/%61/"),
+        prefix: true,
+        ..Default::default()
+    };
     assert_eq!(api.purge(tonic::Request::new(prefix)).await.unwrap().into_inner().removed, 1);
 }
 

@@ -64,14 +64,14 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// Puts an object in, with the number that `number` gives it. False: there is no room for it in
-    /// so many bytes.
-    pub fn offer(&self, most: u64, bytes: u64, make: impl FnOnce() -> Offer) -> bool {
+    /// Puts an object in that `make` makes, if it does. False: there is no room for it in so many
+    /// bytes.
+    pub fn offer(&self, most: u64, bytes: u64, make: impl FnOnce() -> Option<Offer>) -> bool {
         let mut state = self.lock();
         if state.stopped || (state.bytes > 0 && state.bytes + bytes > most) {
             return false;
         }
-        let offer = make();
+        let Some(offer) = make() else { return true };
         state.bytes += bytes;
         state.offers.push_back(offer);
         drop(state);

@@ -20,6 +20,7 @@ use super::{
     record::Secret,
     segment::{self, Listed, Segment},
 };
+use crate::cache::purge::Mode;
 
 /// Says that the directory is a cache's, in which format, and its secret.
 const MARKER: &str = "cache";
@@ -61,7 +62,7 @@ pub fn open(
         for listed in listed(&segment, secret) {
             newest = newest.max(listed.sequence);
             segment.note(listed.sequence);
-            if !purges.take_away(listed.hash, &listed.key, listed.sequence) {
+            if purges.of_listed(&listed) != Some(Mode::Hard) {
                 index.put(listed.hash, listed.digest, &listed.names, listed.place(*id));
             }
         }

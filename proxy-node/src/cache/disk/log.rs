@@ -20,6 +20,11 @@ use super::{
     segment::{self, Listed, Segment},
     stored::{Extent, Stored},
 };
+use crate::cache::{
+    object,
+    purge::{self, Mode},
+    tags::Tags,
+};
 
 /// Bytes that are written at once.
 const FLUSH: usize = 1 << 20;
@@ -71,22 +76,24 @@ impl Shared {
         self.sequence.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Takes something away at once. Answers what has to be written so that it stays away, and how
-    /// many objects went; those of a prefix are counted by [`Log::sweep`].
+    /// Purges at once. Answers what has to be written so that it stays so, and how many objects it
+    /// concerned; those of more than a key are counted by [`Log::sweep`].
     pub fn purge(&self, purge: Purge) -> (Purge, u64, u64) {
         let mut purges = self.purges();
         let sequence = self.number();
         let removed = match &purge {
-            Purge::Key(hash) => self.index.remove(*hash),
-            Purge::Prefix(_) => 0,
+            Purge::Key(hash, Mode::Hard) => self.index.remove(*hash),
+            Purge::Key(hash, Mode::Soft) => self.index.candidates(*hash).len() as u64,
+            Purge::Other(_) => 0,
         };
         (purges.add(purge, sequence), sequence, removed)
     }
 
-    /// Whether a record has been purged.
+    /// What purges made of a record.
     #[must_use]
-    pub fn is_purged(&self, hash: u64, key: &[u8], sequence: u64) -> bool {
-        self.purges().take_away(hash, key, sequence)
+    pub fn purged(&self, hash: u64, stored: &Stored, sequence: u64) -> Option<Mode> {
+        let tags = Tags::of(object::fields(&stored.head));
+        self.purges().of(hash, &stored.key, &tags, sequence)
     }
 
     /// Bytes of all segments.
@@ -182,6 +189,7 @@ impl Log {
             units: place.units,
             names: stored.varied.as_ref().map(|it| it.names.clone()).unwrap_or_default(),
             key: stored.key.clone(),
+            tags: Tags::of(object::fields(&stored.head)),
         };
         let meta = stored.encode();
         let body = body.iter().map(|piece| &**piece);
@@ -290,7 +298,7 @@ impl Log {
         for listed in open.unwritten.drain(..) {
             // Under the lock, so that no purge comes in between.
             let purges = shared.purges();
-            if !purges.take_away(listed.hash, &listed.key, listed.sequence) {
+            if purges.of_listed(&listed) != Some(Mode::Hard) {
                 let place = listed.place(open.segment.id);
                 shared.index.put(listed.hash, listed.digest, &listed.names, place);
             }
@@ -440,26 +448,31 @@ impl Log {
         }
     }
 
-    /// Removes what begins so and has an earlier number. Tells how many went.
-    pub fn sweep(&mut self, prefix: &[u8], sequence: u64) -> u64 {
+    /// Removes what is purged and has an earlier number; of a soft purge only counts it. Tells how
+    /// many they were.
+    pub fn sweep(&mut self, purge: &purge::Purge, sequence: u64) -> u64 {
         let open = self.open.as_ref().map(|open| open.segment.id);
         let segments: Vec<Arc<Segment>> = self.segments().values().cloned().collect();
-        let mut removed = 0;
+        let (mut found, index) = (0, &self.shared.index);
         for segment in segments {
             let listed = match &self.open {
                 Some(current) if Some(segment.id) == open => Listed::all(&current.list).collect(),
                 _ => self.listed(&segment),
             };
             for listed in listed {
-                if listed.sequence < sequence
-                    && listed.key.starts_with(prefix)
-                    && self.shared.index.remove_at(listed.hash, &listed.place(segment.id))
-                {
-                    removed += 1;
+                let place = listed.place(segment.id);
+                let concerned =
+                    listed.sequence < sequence && purge.scope.matches(&listed.key, &listed.tags);
+                let there = || match purge.mode {
+                    Mode::Hard => index.remove_at(listed.hash, &place),
+                    Mode::Soft => index.is_at(listed.hash, &place),
+                };
+                if concerned && there() {
+                    found += 1;
                 }
             }
         }
-        removed
+        found
     }
 
     /// Writes purges, and returns when they are on the disk. `oldest`: the smallest number of what

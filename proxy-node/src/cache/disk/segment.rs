@@ -9,12 +9,16 @@ use super::{
     record::{HEADER, Header, Kind, Place, Secret, UNIT},
     stored::{self, Stored},
 };
+use crate::cache::{object, tags::Tags};
 
 /// Behind the list: magic, version, where it begins, how many objects are in it, its sum, and the
 /// sum of this.
 const TRAILER: usize = 40;
 const MAGIC: u32 = 0x4C67_7253;
-const VERSION: u32 = 1;
+/// A segment with a list of another version is looked through, and gets one of this.
+const VERSION: u32 = 2;
+/// Stands for more tags than are kept.
+const MORE: u16 = u16::MAX;
 /// Bytes that a list may have.
 const MOST_LIST: u64 = 64 << 20;
 
@@ -60,6 +64,7 @@ pub struct Listed {
     pub units: u32,
     pub names: Vec<Box<str>>,
     pub key: Vec<u8>,
+    pub tags: Tags,
 }
 
 impl Listed {
@@ -76,6 +81,10 @@ impl Listed {
         }
         stored::put_names(out, &self.names);
         put_string(out, &self.key);
+        let hashes = if self.tags.has_more() { &[][..] } else { self.tags.hashes() };
+        let count = u16::try_from(hashes.len()).unwrap_or(MORE);
+        out.extend(if self.tags.has_more() { MORE } else { count }.to_le_bytes());
+        hashes.iter().for_each(|hash| out.extend(hash.to_le_bytes()));
     }
 
     fn decode(cursor: &mut Cursor<'_>) -> Option<Self> {
@@ -83,7 +92,14 @@ impl Listed {
         let (digest, unit, units) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
         let names = stored::names(cursor)?;
         let key = cursor.string()?.to_vec();
-        Some(Self { hash, digest, sequence, unit, units, names, key })
+        let tags = match cursor.u16()? {
+            MORE => Tags::with(Vec::new(), true),
+            count => {
+                let hashes: Option<Vec<u64>> = (0..count).map(|_| cursor.u64()).collect();
+                Tags::with(hashes?, false)
+            }
+        };
+        Some(Self { hash, digest, sequence, unit, units, names, key, tags })
     }
 
     /// Reads all of a list.
@@ -157,6 +173,7 @@ pub fn scan(file: &dyn File, secret: Secret, id: u32) -> (Vec<Listed>, u64) {
                 unit,
                 units: u32::try_from(here.length() / UNIT as u64).unwrap_or(u32::MAX),
                 names: stored.varied.map(|it| it.names).unwrap_or_default(),
+                tags: Tags::of(object::fields(&stored.head)),
                 key: stored.key,
             });
         }

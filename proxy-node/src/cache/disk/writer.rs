@@ -7,11 +7,11 @@ use std::{
 };
 
 use super::{
-    Disk, Early, INLINE, Opener, Ready, Standing, What,
+    Disk, Early, INLINE, Opener, Ready, Standing,
     inbox::{Offer, Order},
     load, lock,
     log::{Log, NotWritten, Record, Shared},
-    purges::Purge,
+    purges::{self, Purge},
     reads::Reads,
     stored::{Extent, Place, Stored, Varied},
 };
@@ -131,17 +131,8 @@ fn loaded(disk: &Disk, open: &Opener, seed: u64) -> Option<Log> {
 /// What was purged before it was loaded.
 fn take_over(disk: &Disk, shared: &Shared) {
     let mut early = lock(&disk.early);
-    for Early { what, answer } in early.take().unwrap_or_default() {
-        let purge = match what {
-            What::Key(key) => Purge::Key(shared.hash(key.as_bytes())),
-            What::Prefix(prefix) => Purge::Prefix(prefix),
-        };
-        let (purge, sequence, removed) = shared.purge(purge);
-        let everything = || {
-            let (purge, sequence, _) = shared.purge(Purge::Prefix(Vec::new()));
-            (purge, sequence)
-        };
-        disk.inbox.order(Order { purge, sequence, removed, answer }, everything);
+    for Early { purge, answer } in early.take().unwrap_or_default() {
+        disk.order(shared, purge, answer);
     }
 }
 
@@ -150,12 +141,16 @@ fn purge(log: &mut Log, orders: Vec<Order>, oldest: u64) {
     if orders.is_empty() {
         return;
     }
-    let mut seen = HashSet::new();
+    let (mut seen, secret) = (HashSet::new(), log.shared().secret);
     let mut written: Vec<(Purge, u64)> =
         orders.iter().map(|order| (order.purge.clone(), order.sequence)).collect();
     // Of one key that changes all the time, the newest is enough.
     written.reverse();
-    written.retain(|(purge, _)| seen.insert(purge.clone()));
+    written.retain(|(purge, _)| {
+        let mut said = Vec::new();
+        purges::encode(&mut said, secret, purge, 0);
+        seen.insert(said)
+    });
     written.reverse();
     let outcome = log.write_purges(&written, oldest);
     if let Err(error) = &outcome {
@@ -168,8 +163,8 @@ fn purge(log: &mut Log, orders: Vec<Order>, oldest: u64) {
     }
     for Order { purge, sequence, removed, answer } in orders {
         let swept = match &purge {
-            Purge::Prefix(prefix) => log.sweep(prefix, sequence),
-            Purge::Key(_) => 0,
+            Purge::Other(purge) => log.sweep(purge, sequence),
+            Purge::Key(..) => 0,
         };
         let Some(answer) = answer else { continue };
         let told = match &outcome {

@@ -22,6 +22,9 @@ pub enum Unfit {
     /// Less freshness left than the request's `min-fresh`.
     #[error("not fresh for as long as the min-fresh of the request")]
     MinFresh,
+    /// An operator purged it softly.
+    #[error("soft-purged: it is validated before its next use")]
+    Purged,
 }
 
 /// Whether something stored may be served without asking the origin (RFC 9111 §4). Tells the age.

@@ -108,7 +108,7 @@ impl<E> Store<E> {
                     && let Some(disk) = &*self.disk.load()
                     && !disk.contains(&object.key)
                 {
-                    disk.offer(&object, true);
+                    self.offer(&object, true);
                 }
                 drop(object);
                 return true;

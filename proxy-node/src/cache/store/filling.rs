@@ -47,7 +47,7 @@ impl<E> Store<E> {
         if !alone && let Some(pending) = slot.shared_fill(&digests) {
             return Join::Follow(Follower::new(pending));
         }
-        let pending = Arc::new(Pending { alone, ..Pending::new(selection) });
+        let pending = Arc::new(Pending { alone, ..Pending::new(selection, self.purging.begun()) });
         slot.fills.push(pending.clone());
         Join::Lead(Ticket { store: self.clone(), key: key.clone(), pending })
     }
@@ -55,7 +55,10 @@ impl<E> Store<E> {
     /// Leads a fill that nobody else waits for.
     #[must_use]
     pub fn lead(self: &Arc<Self>, key: &Key) -> Ticket<E> {
-        let pending = Arc::new(Pending { alone: true, ..Pending::new(Selection::default()) });
+        let pending = Arc::new(Pending {
+            alone: true,
+            ..Pending::new(Selection::default(), self.purging.begun())
+        });
         // It is listed all the same, so that a change of the URL meanwhile reaches it.
         self.shard(key).0.slots.entry(key.clone()).or_default().fills.push(pending.clone());
         Ticket { store: self.clone(), key: key.clone(), pending }
@@ -77,7 +80,7 @@ impl<E> Store<E> {
         if !current || slot.shared_fill(&digests).is_some() {
             return None;
         }
-        let pending = Arc::new(Pending::new(served.selection.clone()));
+        let pending = Arc::new(Pending::new(served.selection.clone(), self.purging.begun()));
         slot.fills.push(pending.clone());
         Some(Ticket { store: self.clone(), key: key.clone(), pending })
     }

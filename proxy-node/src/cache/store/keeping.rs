@@ -1,29 +1,28 @@
 //! How an object gets into the store, and how it leaves.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
-use super::{Shard, Store, lock, slot::Slot};
-use crate::cache::{key::Key, object::Object};
+use super::{Shard, Store, slot::Slot};
+use crate::cache::{key::Key, object::Object, ticket::Pending};
 
 /// Variants kept of one key; the oldest goes.
 pub(super) const MOST_VARIANTS: usize = 32;
 
 impl<E> Store<E> {
-    /// Takes an object in, in place of `old` and of every variant that the same request fields
-    /// select, unless that is `void` by now. Its body may still be growing.
-    pub(in crate::cache) fn insert(&self, object: &Arc<Object>, void: &AtomicBool) -> bool {
+    /// Takes an object in, in place of every variant that the same request fields select, unless
+    /// the URL was changed or something was purged that concerns it since its fill began. Its body
+    /// may still be growing.
+    pub(in crate::cache) fn insert(&self, object: &Arc<Object>, fill: &Pending<E>) -> bool {
         if object.bytes() > self.capacity() {
             return false;
         }
+        object.begun.store(fill.begun, Ordering::Relaxed);
         if object.content.is_on_disk() {
             return self.refresh_on_disk(object);
         }
         let (mut shard, index, hash) = self.shard(&object.key);
         // Under the lock, so that no purge comes in between.
-        if void.load(Ordering::Acquire) {
+        if fill.void.load(Ordering::Acquire) || self.purging.concerns(object) {
             return false;
         }
         shard.unshared.forget(hash);
@@ -58,7 +57,7 @@ impl<E> Store<E> {
         drop(gone);
         if self.evict(index) {
             if object.content.is_complete() {
-                self.offer(object);
+                self.offer(object, false);
             }
             return true;
         }
@@ -68,7 +67,10 @@ impl<E> Store<E> {
 
     /// What is known of a body that stays on the disk has changed: that alone is written again.
     fn refresh_on_disk(&self, object: &Arc<Object>) -> bool {
-        self.offer(object);
+        if self.purging.concerns(object) {
+            return false;
+        }
+        self.offer(object, false);
         true
     }
 
@@ -77,7 +79,7 @@ impl<E> Store<E> {
     pub(in crate::cache) fn promote(
         &self,
         object: &Arc<Object>,
-        void: &AtomicBool,
+        fill: &Pending<E>,
     ) -> Option<Arc<Object>> {
         let shard = self.shard(&object.key).0;
         let selected = object.selection.digest();
@@ -86,15 +88,16 @@ impl<E> Store<E> {
         });
         drop(shard);
         if newer.is_none() {
-            self.insert(object, void);
+            self.insert(object, fill);
         }
         newer
     }
 
-    /// The disk may have it.
-    fn offer(&self, object: &Arc<Object>) {
+    /// The disk may have it, unless it has been purged: it has a later number there than a purge
+    /// that came before.
+    pub(super) fn offer(&self, object: &Arc<Object>, popular: bool) {
         if let Some(disk) = &*self.disk.load() {
-            disk.offer(object, false);
+            disk.offer(object, popular, || !object.is_purged() && !self.purging.concerns(object));
         }
     }
 
@@ -102,7 +105,7 @@ impl<E> Store<E> {
     pub fn settle(&self, object: &Arc<Object>) {
         self.settle_promoted(object);
         if object.is_kept() {
-            self.offer(object);
+            self.offer(object, false);
         }
     }
 
@@ -138,30 +141,10 @@ impl<E> Store<E> {
     }
 
     /// The same, in memory alone.
-    pub fn invalidate_in_memory(&self, key: &Key) -> u64 {
+    pub(super) fn invalidate_in_memory(&self, key: &Key) -> u64 {
         let mut shard = self.shard(key).0;
         let Some(slot) = shard.slots.remove(key) else { return 0 };
         self.clear(&mut shard, &slot)
-    }
-
-    /// Removes everything in memory whose URL begins so. Tells how many objects went.
-    pub fn purge_prefix(&self, prefix: &[u8]) -> u64 {
-        let mut removed = 0;
-        for shard in &self.shards {
-            let mut shard = lock(shard);
-            let keys: Vec<Key> = shard
-                .slots
-                .keys()
-                .filter(|key| key.as_bytes().starts_with(prefix))
-                .cloned()
-                .collect();
-            for key in keys {
-                if let Some(slot) = shard.slots.remove(&key) {
-                    removed += self.clear(&mut shard, &slot);
-                }
-            }
-        }
-        removed
     }
 
     pub(super) fn clear(&self, shard: &mut Shard<E>, slot: &Slot<E>) -> u64 {

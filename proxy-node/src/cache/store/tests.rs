@@ -14,6 +14,7 @@ use crate::cache::{
     facts::ResponseFacts,
     object::Parts,
     policy::{Freshness, Source},
+    purge::{Mode, Purge, Scope},
     vary::{self, Selection},
 };
 
@@ -146,7 +147,11 @@ fn the_bound_holds_whatever_happens() {
                     }
                 }
                 94..97 => drop(store.invalidate(&key(&path))),
-                97 => drop(store.purge_prefix(b"http://h/1")),
+                97 => {
+                    let mode = if random.random() { Mode::Hard } else { Mode::Soft };
+                    let scope = Scope::prefix("http://h/1").unwrap();
+                    store.purge(&Arc::new(Purge { scope, mode }), 0);
+                }
                 _ => store.set_capacity(random.random_range(50_000..200_000)),
             }
             // A smaller capacity may leave only growing bodies, which go when they grow again.

@@ -21,6 +21,7 @@ use crate::cache::{
         stored::{Altered, Place, Stored},
     },
     policy::Source,
+    purge::{self, Mode, Scope},
 };
 
 const CAPACITY: u64 = 4 << 20;
@@ -69,7 +70,7 @@ fn get(log: &Log, key: &str) -> Option<Vec<u8>> {
     let (header, meta, body) = record::decode(&bytes, shared.secret, place.segment, place.unit)?;
     let stored = Stored::decode(meta)?;
     let right =
-        stored.key == key.as_bytes() && !shared.is_purged(hash, &stored.key, header.sequence);
+        stored.key == key.as_bytes() && shared.purged(hash, &stored, header.sequence).is_none();
     shared.index.touch(hash, &place);
     right.then(|| body.to_vec())
 }
@@ -79,13 +80,13 @@ fn purge(log: &mut Log, purge: Purge) -> u64 {
     let (purge, sequence, removed) = log.shared().purge(purge);
     log.write_purges(&[(purge.clone(), sequence)], u64::MAX).unwrap();
     match purge {
-        Purge::Prefix(prefix) => log.sweep(&prefix, sequence),
-        Purge::Key(_) => removed,
+        Purge::Other(purge) => log.sweep(&purge, sequence),
+        Purge::Key(..) => removed,
     }
 }
 
 fn key(log: &Log, key: &str) -> Purge {
-    Purge::Key(log.shared().hash(key.as_bytes()))
+    Purge::Key(log.shared().hash(key.as_bytes()), Mode::Hard)
 }
 
 #[derive(Clone, Debug)]
@@ -145,7 +146,8 @@ fn run(steps: &[Step], files: &mut Files, log: &mut Log, model: &mut Model) {
                 model.versions.remove(purged);
             }
             Step::PurgePrefix(host) => {
-                purge(log, Purge::Prefix(format!("http://host-{host}/").into_bytes()));
+                let scope = Scope::prefix(&format!("http://host-{host}/")).unwrap();
+                purge(log, Purge::Other(purge::Purge { scope, mode: Mode::Hard }));
                 model.versions.retain(|key, _| key % 4 != *host);
             }
             Step::Kill | Step::Stop => {

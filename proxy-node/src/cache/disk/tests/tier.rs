@@ -14,11 +14,12 @@ use super::files::Files;
 use crate::cache::{
     budget::Budget,
     content::{Content, Next, Reader, memory::Body},
-    disk::{Disk, Found, Settings, Standing, What, device::Device, reads::NotRead},
+    disk::{Disk, Found, Settings, Standing, device::Device, reads::NotRead},
     facts::ResponseFacts,
     key::Key,
     object::{self, Object, Parts},
     policy::{Freshness, Times},
+    purge::{Mode, Purge, Scope},
     vary,
 };
 
@@ -77,8 +78,12 @@ impl Tier {
 
     fn write(&self, url: &str, head: &str, body: &[u8], fields: &Fields) {
         let written = self.disk.counts().written.load(Ordering::Relaxed);
-        self.disk.offer(&self.object(url, head, body, fields), false);
+        self.disk.offer(&self.object(url, head, body, fields), false, || true);
         until("it is written", || self.disk.counts().written.load(Ordering::Relaxed) > written);
+    }
+
+    async fn purge(&self, scope: Scope, mode: Mode) -> Result<u64, String> {
+        self.disk.begin_purge(Purge { scope, mode }).await.unwrap()
     }
 
     async fn find(&self, url: &str, fields: &Fields) -> Option<Found> {
@@ -185,8 +190,8 @@ async fn purged_is_purged_after_a_kill_too() {
         tier.write(url, "Cache-Control: max-age=100\r\n", b"body", &[]);
     }
     let key = Key::parse("http://b/1").unwrap();
-    assert_eq!(tier.disk.purge(What::Key(key.clone())).await, Ok(1));
-    assert_eq!(tier.disk.purge(What::Prefix(b"http://a/".to_vec())).await, Ok(2));
+    assert_eq!(tier.purge(Scope::Url(key.clone()), Mode::Hard).await, Ok(1));
+    assert_eq!(tier.purge(Scope::prefix("http://a/").unwrap(), Mode::Hard).await, Ok(2));
     assert_eq!(tier.disk.forget(&key), 0);
     let again = Tier::start(&files.left());
     for tier in [&tier, &again] {
@@ -206,12 +211,61 @@ async fn purged_is_purged_after_a_kill_too() {
 }
 
 #[tokio::test]
+async fn purged_by_its_tag_its_host_or_a_pattern_hard_or_softly_and_after_a_kill_too() {
+    let files = Files::default();
+    let tier = Tier::start(&files);
+    for (url, tags) in [
+        ("http://a/1", "Cache-Tag: news, sport"),
+        ("http://a/2", "Surrogate-Key: sport"),
+        ("http://b/1.png", "Cache-Tag: x"),
+        ("http://c/1", "Cache-Tag: x"),
+        ("http://d/1", "Cache-Tag: y"),
+    ] {
+        tier.write(url, &format!("Cache-Control: max-age=100\r\n{tags}\r\n"), b"body", &[]);
+    }
+    for (scope, mode, concerned) in [
+        (Scope::tag("NEWS"), Mode::Hard, 1),
+        (Scope::tag("sport"), Mode::Soft, 1),
+        (Scope::regex("[.]png$"), Mode::Hard, 1),
+        (Scope::host("c"), Mode::Soft, 1),
+        (Scope::tag("nobody's"), Mode::Hard, 0),
+    ] {
+        assert_eq!(tier.purge(scope.unwrap(), mode).await, Ok(concerned));
+    }
+    let check = async |tier: &Tier| {
+        for (url, purged) in [
+            ("http://a/1", None),
+            ("http://a/2", Some(true)),
+            ("http://b/1.png", None),
+            ("http://c/1", Some(true)),
+            ("http://d/1", Some(false)),
+        ] {
+            assert_eq!(tier.find(url, &[]).await.map(|found| found.purged), purged, "{url}");
+        }
+    };
+    check(&tier).await;
+    let killed = files.left();
+    let again = Tier::start(&killed);
+    check(&again).await;
+    // From a closed segment, whose list has the tags.
+    again.disk.stop();
+    let stopped = killed.left();
+    let tier = Tier::start(&stopped);
+    check(&tier).await;
+    // What is stored afterwards is as good as any.
+    tier.write("http://a/2", "Cache-Control: max-age=100\r\nCache-Tag: sport\r\n", b"new", &[]);
+    assert!(tier.find("http://a/2", &[]).await.is_some_and(|found| !found.purged));
+    assert_eq!(tier.purge(Scope::Everything, Mode::Hard).await, Ok(3));
+    assert!(Tier::start(&stopped.left()).find("http://d/1", &[]).await.is_none());
+}
+
+#[tokio::test]
 async fn a_purge_that_cannot_be_written_is_not_acknowledged() {
     let files = Files::default();
     let tier = Tier::start(&files);
     tier.write("http://a/", "Cache-Control: max-age=100\r\n", b"body", &[]);
     files.faults.unwritable.store(true, Ordering::Relaxed);
-    let purged = tier.disk.purge(What::Key(Key::parse("http://a/").unwrap())).await;
+    let purged = tier.purge(Scope::url("http://a/").unwrap(), Mode::Hard).await;
     assert!(purged.is_err() && tier.find("http://a/", &[]).await.is_none());
     files.faults.unwritable.store(false, Ordering::Relaxed);
 }
