@@ -32,6 +32,7 @@ pub enum Who {
     ShoalFew,
     ShoalMany,
     ShoalNode,
+    ShoalNodeDisk,
     ShoalNodeListed,
     ShoalCluster,
     ShoalOwners,
@@ -48,6 +49,7 @@ pub enum Who {
     NginxStream,
     NginxCache,
     Squid,
+    SquidDisk,
     SquidListed,
     Reference,
     Siblings,
@@ -64,6 +66,7 @@ impl Who {
             Self::ShoalFew => "Shoal balancer, 3 servers",
             Self::ShoalMany => "Shoal balancer, 1,000 servers",
             Self::ShoalNode => "Shoal proxy-node",
+            Self::ShoalNodeDisk => "Shoal proxy-node, 64 MiB and a disk",
             Self::ShoalNodeListed => "Shoal proxy-node, with the list",
             Self::ShoalCluster => "Shoal, balancer + 3 proxy-nodes",
             Self::ShoalOwners => "Shoal, balancer + 3 proxy-nodes, each object at its own",
@@ -80,6 +83,7 @@ impl Who {
             Self::NginxStream => "nginx stream",
             Self::NginxCache => "nginx proxy_cache",
             Self::Squid => "Squid",
+            Self::SquidDisk => "Squid, 64 MiB and a disk",
             Self::SquidListed => "Squid, with the list",
             Self::Reference => "HAProxy + 3 Squid, as in textbooks",
             Self::Siblings => "HAProxy + 3 Squid siblings, kept connections",
@@ -102,6 +106,7 @@ impl Who {
             | Self::ShoalMany
             | Self::ShoalPair
             | Self::ShoalNode
+            | Self::ShoalNodeDisk
             | Self::ShoalNodeListed
             | Self::ShoalCluster
             | Self::ShoalOwners
@@ -115,7 +120,7 @@ impl Who {
             | Self::HaproxyTcpSplice => &["haproxy"],
             Self::Nginx | Self::NginxCache => &["nginx"],
             Self::NginxStream => &["nginx", STREAM],
-            Self::Squid | Self::SquidListed => &["squid"],
+            Self::Squid | Self::SquidDisk | Self::SquidListed => &["squid"],
             Self::Keepalived => &["keepalived"],
             Self::Reference | Self::Siblings | Self::Tuned => &["haproxy", "squid"],
         }
@@ -149,12 +154,14 @@ pub struct Setting<'a> {
     pub tls: Option<&'a Certificate>,
     /// Clients that come at the same time, at the most.
     pub clients: usize,
+    /// MiB of memory of a cache.
+    pub memory: u32,
 }
 
 impl<'a> Setting<'a> {
     /// In front of one server, in the clear.
     pub const fn plain(servers: &'a [SocketAddr]) -> Self {
-        Self { servers, balance: "round_robin", tls: None, clients: 4096 }
+        Self { servers, balance: "round_robin", tls: None, clients: 4096, memory: 256 }
     }
 
     fn origin(&self) -> Result<SocketAddr> {
@@ -205,6 +212,7 @@ impl Fleet {
             let configuration: fn(&Path, SocketAddr, Setting<'_>) -> Result<Command> = match who {
                 Who::ShoalBalancer
                 | Who::ShoalNode
+                | Who::ShoalNodeDisk
                 | Who::ShoalTcp
                 | Who::ShoalFew
                 | Who::ShoalMany => {
@@ -224,7 +232,8 @@ impl Fleet {
                 Who::Nginx => nginx::balancer,
                 Who::NginxStream => nginx::stream,
                 Who::NginxCache => nginx::cache,
-                Who::Squid => |directory, listen, _| squid::cache(directory, listen),
+                Who::Squid => squid::cache,
+                Who::SquidDisk => squid::disk,
                 other => anyhow::bail!("{} does not run alone", other.name()),
             };
             let listen = free_address()?;

@@ -1,6 +1,7 @@
 //! Runs the trials: rounds in which everybody has a turn, so that what changes on the machine
 //! changes for all.
 
+mod caching;
 mod deaf_origin;
 mod faults;
 mod list;
@@ -91,6 +92,7 @@ pub async fn run(bench: Bench<'_>, work: Work) -> Result<Vec<Sample>> {
         Work::Requests { .. } | Work::Connections { .. } | Work::Tunnels(_) | Work::Idle(..) => {
             traffic::run(bench, trial(work)?, &who).await
         }
+        Work::Cache(caching) => caching::run(bench, trial(work)?, caching, &who).await,
         Work::Pool(balance, keeping) => {
             pools::run(bench, trial(work)?, (balance, keeping), &who).await
         }
@@ -136,6 +138,10 @@ pub fn expected(work: Work, extent: Extent) -> Duration {
         Work::Tunnels(_) => 5.0 + (rounds + 1.0) * contenders * extent.scale,
         Work::Idle(_, count) => {
             extent.few() as f64 * (5.0 + contenders * (3.5 + count as f64 * 250e-6))
+        }
+        Work::Cache(caching) => {
+            let (round, filling) = caching::expected(caching);
+            8.0 + contenders * ((rounds + 1.0) * extent.scale * round + filling)
         }
         Work::Pool(..) => 5.0 + (rounds + 1.0) * contenders * pools::expected() * extent.scale,
         Work::Takeover(vrrp, fault) => takeover::expected(extent, vrrp, fault),

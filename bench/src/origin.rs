@@ -1,8 +1,8 @@
 //! An origin that is faster than everybody it is used to measure: one thread, bare epoll, prepared
 //! answers, one read and one write a request.
 //!
-//! `/b/N` is N bytes that nobody may store, `/c/N` are N bytes that everybody may, and `/u/N` takes
-//! N bytes before it answers. CONNECT is answered with 200 and what follows in the tunnel is served
+//! `/b/N` is N bytes that nobody may store, `/c/N` are N bytes that everybody may, `/v/N` are N bytes
+//! that everybody may and has to ask for again each time, and `/u/N` takes N bytes before it answers. CONNECT is answered with 200 and what follows in the tunnel is served
 //! as everything else, so that the origin can be the end of a tunnel, or the next hop that opens
 //! one.
 
@@ -28,6 +28,9 @@ static BODY: [u8; 64 * 1024] = [b'x'; 64 * 1024];
 /// More than a head of ours: who sends more without an end is cut off.
 const MOST_HEAD: usize = 64 * 1024;
 
+/// What a cache says of what it has of `/v/`.
+const TAG: &[u8] = b"\"x-1\"";
+
 /// What becomes of a connection after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keeping {
@@ -42,7 +45,13 @@ pub enum Keeping {
 pub struct Origin {
     /// Where.
     pub address: SocketAddr,
-    cacheable: Arc<AtomicU64>,
+    seen: Arc<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    cacheable: AtomicU64,
+    validated: AtomicU64,
 }
 
 impl Origin {
@@ -59,22 +68,28 @@ impl Origin {
         let addresses = listeners.iter().map(TcpListener::local_addr);
         let addresses = addresses.collect::<io::Result<Vec<_>>>()?;
         let address = *addresses.first().context("an origin without an address")?;
-        let origin = Self { address, cacheable: Arc::default() };
-        let cacheable = Arc::clone(&origin.cacheable);
+        let origin = Self { address, seen: Arc::default() };
+        let seen = Arc::clone(&origin.seen);
         std::thread::Builder::new()
             .name("origin".into())
-            .spawn(move || run(listeners, keeping, &cacheable))?;
+            .spawn(move || run(listeners, keeping, &seen))?;
         Ok((origin, addresses))
     }
 
     /// How often something was asked for that a cache could have had.
     #[must_use]
     pub fn cacheable(&self) -> u64 {
-        self.cacheable.load(Ordering::Relaxed)
+        self.seen.cacheable.load(Ordering::Relaxed)
+    }
+
+    /// How often a cache asked whether what it has is still true.
+    #[must_use]
+    pub fn validated(&self) -> u64 {
+        self.seen.validated.load(Ordering::Relaxed)
     }
 }
 
-fn run(mut listeners: Vec<TcpListener>, keeping: Keeping, cacheable: &AtomicU64) -> io::Result<()> {
+fn run(mut listeners: Vec<TcpListener>, keeping: Keeping, seen: &Seen) -> io::Result<()> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(256);
     let mut peers = HashMap::new();
@@ -101,7 +116,7 @@ fn run(mut listeners: Vec<TcpListener>, keeping: Keeping, cacheable: &AtomicU64)
                     peers.insert(Token(next), Peer::new(stream, keeping));
                 }
             } else if let Some(peer) = peers.get_mut(&event.token())
-                && !peer.ready(event.is_read_closed(), cacheable).unwrap_or(false)
+                && !peer.ready(event.is_read_closed(), seen).unwrap_or(false)
             {
                 peers.remove(&event.token());
             }
@@ -129,7 +144,7 @@ impl Peer {
     }
 
     /// Does all that can be done now; false: the connection is over.
-    fn ready(&mut self, closed: bool, cacheable: &AtomicU64) -> io::Result<bool> {
+    fn ready(&mut self, closed: bool, seen: &Seen) -> io::Result<bool> {
         let mut buffer = [0; 8192];
         let mut drained = false;
         loop {
@@ -143,7 +158,7 @@ impl Peer {
                 return Ok(false);
             }
             if let Some(end) = self.input.windows(4).position(|window| window == b"\r\n\r\n") {
-                self.answer(end, cacheable);
+                self.answer(end, seen);
                 self.input.drain(..end + 4);
                 let came = self.upload.min(self.input.len() as u64);
                 self.input.drain(..usize::try_from(came).unwrap_or_default());
@@ -170,7 +185,7 @@ impl Peer {
         }
     }
 
-    fn answer(&mut self, end: usize, cacheable: &AtomicU64) {
+    fn answer(&mut self, end: usize, seen: &Seen) {
         let line = self.input[..end].split(|byte| *byte == b'\r').next().unwrap_or_default();
         if line.starts_with(b"CONNECT ") {
             self.head.extend_from_slice(b"HTTP/1.1 200 OK\r\n\r\n");
@@ -180,14 +195,23 @@ impl Peer {
         if kind == Kind::Upload {
             (self.upload, body) = (body, 0);
         }
-        let store = kind == Kind::Cacheable;
-        cacheable.fetch_add(u64::from(store), Ordering::Relaxed);
+        let head = &self.input[..end];
+        let known = kind == Kind::Validated && head.windows(TAG.len()).any(|it| it == TAG);
+        seen.cacheable.fetch_add(u64::from(kind == Kind::Cacheable), Ordering::Relaxed);
+        seen.validated.fetch_add(u64::from(known), Ordering::Relaxed);
         // Squid keeps nothing whose age it would have to guess.
-        let control = if store {
-            format!("max-age=86400\r\nDate: {}", httpdate::fmt_http_date(SystemTime::now()))
-        } else {
-            "no-store".into()
+        let date = || httpdate::fmt_http_date(SystemTime::now());
+        let control = match kind {
+            Kind::Cacheable => format!("max-age=86400\r\nDate: {}", date()),
+            Kind::Validated => format!("no-cache\r\nETag: \"x-1\"\r\nDate: {}", date()),
+            Kind::Bytes | Kind::Upload => "no-store".into(),
         };
+        if known {
+            let control = control.as_bytes();
+            let line = b"HTTP/1.1 304 Not Modified\r\nCache-Control: ";
+            self.head.extend([&line[..], control, b"\r\n\r\n"].concat());
+            return;
+        }
         self.ending = self.keeping == Keeping::Closed;
         let last = if self.ending { "Connection: close\r\n" } else { "" };
         self.head.extend_from_slice(
@@ -240,6 +264,7 @@ impl Peer {
 enum Kind {
     Bytes,
     Cacheable,
+    Validated,
     Upload,
 }
 
@@ -251,6 +276,7 @@ fn asked(line: &[u8]) -> Option<(Kind, u64)> {
     let kind = match parts.next()? {
         b"c" => Kind::Cacheable,
         b"u" => Kind::Upload,
+        b"v" => Kind::Validated,
         _ => Kind::Bytes,
     };
     Some((kind, bytes))
@@ -291,6 +317,7 @@ mod tests {
             Some((Kind::Cacheable, 65536))
         );
         assert_eq!(asked(b"POST /u/7 HTTP/1.1"), Some((Kind::Upload, 7)));
+        assert_eq!(asked(b"GET /v/8 HTTP/1.1"), Some((Kind::Validated, 8)));
         assert_eq!(asked(b"OPTIONS * HTTP/1.1"), None);
     }
 }

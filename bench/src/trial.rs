@@ -1,5 +1,6 @@
 //! What is measured: every trial with those who take part, and what is wanted of it.
 
+mod caching;
 mod control;
 mod faults;
 mod pools;
@@ -33,6 +34,8 @@ pub enum Work {
         /// In one round.
         requests: u64,
     },
+    /// GETs to caches alone.
+    Cache(Caching),
     /// GETs of 1 KiB through balancers that pass connections on; clients end them.
     Connections {
         /// A new connection for each.
@@ -67,6 +70,26 @@ pub enum Work {
     Watchers,
     /// A list of a million domains.
     DomainList,
+}
+
+/// What a cache is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caching {
+    /// Many objects that its memory holds, in random order.
+    Random,
+    /// Four times what its memory holds, all of it on its disk.
+    Disk {
+        /// The kernel's page cache has none of it when a round begins.
+        dropped: bool,
+    },
+    /// Small objects that nobody has asked for.
+    Miss,
+    /// Large ones.
+    Fill,
+    /// What has to be validated each time.
+    Validated,
+    /// One object that nobody has asked for, by a thousand clients at once.
+    Storm,
 }
 
 /// What goes through a whole cluster.
@@ -189,6 +212,7 @@ pub mod names {
 pub fn all() -> impl Iterator<Item = &'static Trial> {
     [
         relaying::TRIALS,
+        caching::TRIALS,
         pools::TRIALS,
         whole::TRIALS,
         standing::TRIALS,

@@ -21,7 +21,7 @@ pub fn balancer(directory: &Path, listen: SocketAddr, setting: Setting<'_>) -> R
 pub fn cache(directory: &Path, listen: SocketAddr, setting: Setting<'_>) -> Result<Command> {
     let cache = directory.join("cache");
     let path = format!(
-        "proxy_cache_path {} levels=1:2 keys_zone=bench:16m max_size=256m inactive=1d \
+        "proxy_cache_path {} levels=1:2 keys_zone=bench:32m max_size=1g inactive=1d \
          use_temp_path=off;\n\
          \x20 open_file_cache max=1000 inactive=1d; open_file_cache_valid 1d;",
         cache.display()
@@ -31,7 +31,7 @@ pub fn cache(directory: &Path, listen: SocketAddr, setting: Setting<'_>) -> Resu
         listen,
         setting,
         &path,
-        "proxy_cache bench; add_header X-Cache $upstream_cache_status;",
+        "proxy_cache bench; proxy_cache_lock on; proxy_cache_lock_timeout 60s; add_header X-Cache $upstream_cache_status;",
     )
 }
 

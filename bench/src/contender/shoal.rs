@@ -18,8 +18,12 @@ pub struct Shoal {
 }
 
 /// Those who are one lab.
-const LABS: [&[Who]; 3] =
-    [&[Who::ShoalBalancer, Who::ShoalNode], &[Who::ShoalTcp], &[Who::ShoalFew, Who::ShoalMany]];
+const LABS: [&[Who]; 4] = [
+    &[Who::ShoalBalancer, Who::ShoalNode],
+    &[Who::ShoalNodeDisk],
+    &[Who::ShoalTcp],
+    &[Who::ShoalFew, Who::ShoalMany],
+];
 
 impl Shoal {
     /// The lab inherits the core of this process and so starts one worker a service, as everybody
@@ -50,7 +54,7 @@ impl Shoal {
             Ok(Contender { address: address.context("no such balancer")?, pid })
         };
         match who {
-            Who::ShoalNode => {}
+            Who::ShoalNode | Who::ShoalNodeDisk => {}
             Who::ShoalMany => return balancer(2),
             _ => return balancer(1),
         }
@@ -74,6 +78,8 @@ fn configuration(who: &[Who], setting: Setting<'_>) -> String {
         )
     });
     let mode = if who.contains(&Who::ShoalTcp) { "tcp" } else { "http" };
+    let memory = setting.memory;
+    let disk = if who.contains(&Who::ShoalNodeDisk) { ", disk: 1GiB" } else { "" };
     let all = backends(setting, mode, setting.servers);
     let overrides = if who.contains(&Who::ShoalFew) {
         format!(
@@ -87,7 +93,7 @@ fn configuration(who: &[Who], setting: Setting<'_>) -> String {
         "version: 1\n\
          proxy:\n\
          \x20 listen: [{{bind: \"${{node.listen.proxy}}\"}}]\n\
-         \x20 cache: {{memory: 256MiB}}\n\
+         \x20 cache: {{memory: {memory}MiB{disk}}}\n\
          \x20 access:\n\
          \x20   rules: [{{allow: [localhost]}}, {{deny: [all]}}]\n\
          \x20   egress: {{allow: [{{to: [loopback], clients: [127.0.0.0/8]}}]}}\n\

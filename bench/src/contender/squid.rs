@@ -10,11 +10,20 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-use super::{cluster::Memory, process::own_name};
+use super::{Setting, cluster::Memory, process::own_name};
 
-/// A cache; the origin is named by the requests.
-pub fn cache(directory: &Path, listen: SocketAddr) -> Result<Command> {
-    write(directory, &alone(directory, listen, "http_access allow all"))
+/// A cache in memory; the origin is named by the requests.
+pub fn cache(directory: &Path, listen: SocketAddr, setting: Setting<'_>) -> Result<Command> {
+    write(directory, &alone(directory, listen, setting.memory, "http_access allow all"))
+}
+
+/// The same with a disk, read and written by threads (aufs).
+pub fn disk(directory: &Path, listen: SocketAddr, setting: Setting<'_>) -> Result<Command> {
+    let store = format!("cache_dir aufs {}/spool 1024 16 256\n", directory.display());
+    let configuration = store + &alone(directory, listen, setting.memory, "http_access allow all");
+    let command = write(directory, &configuration)?;
+    prepare_disk(directory)?;
+    Ok(command)
 }
 
 /// The same, which denies the domains of a list first.
@@ -23,13 +32,14 @@ pub fn listed(directory: &Path, listen: SocketAddr, list: &Path) -> Result<Comma
         "acl blocked dstdomain -n \"{}\"\nhttp_access deny blocked\nhttp_access allow all",
         list.display()
     );
-    write(directory, &alone(directory, listen, &access))
+    write(directory, &alone(directory, listen, 256, &access))
 }
 
-fn alone(directory: &Path, listen: SocketAddr, access: &str) -> String {
+fn alone(directory: &Path, listen: SocketAddr, memory: u32, access: &str) -> String {
     let at = directory.display();
     format!(
-        "http_port {listen}\nvisible_hostname bench\n{access}\ncache_mem 256 MB\n\
+        "http_port {listen}\nvisible_hostname bench\n{access}\ncache_mem {memory} MB\n\
+         collapsed_forwarding on\n\
          maximum_object_size_in_memory 1 MB\n\
          access_log stdio:{at}/access.log squid\nbuffered_logs on\ncache_log {at}/cache.log\n\
          cache_store_log none\nlogfile_rotate 0\n\
@@ -97,6 +107,13 @@ pub fn node(
     if memory != Memory::Usual {
         return Ok(command);
     }
+    prepare_disk(directory)?;
+    Ok(command)
+}
+
+/// Has the directories of a disk made.
+fn prepare_disk(directory: &Path) -> Result<()> {
+    let at = directory.display();
     fs::create_dir(directory.join("spool"))?;
     fs::set_permissions(
         directory.join("spool"),
@@ -110,7 +127,7 @@ pub fn node(
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     ensure!(prepare.status()?.success(), "squid -z failed for {at}");
-    Ok(command)
+    Ok(())
 }
 
 fn write(directory: &Path, configuration: &str) -> Result<Command> {
@@ -133,7 +150,7 @@ mod tests {
             (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
         let name = |directory: &Path| {
             let listen = SocketAddr::from(([127, 0, 0, 1], 3128));
-            let command = cache(directory, listen).expect("a command");
+            let command = cache(directory, listen, Setting::plain(&[])).expect("a command");
             let arguments: Vec<_> =
                 command.get_args().map(|it| it.to_string_lossy().into_owned()).collect();
             assert_eq!(arguments[0], "-n");

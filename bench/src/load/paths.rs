@@ -1,7 +1,11 @@
 //! What is asked for: one thing again and again, something new each time, or what people ask for in
 //! the course of a day.
 
-use std::{cell::Cell, net::SocketAddr, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    rc::Rc,
+};
 
 use super::client::{get, get_for};
 
@@ -9,6 +13,8 @@ use super::client::{get, get_for};
 #[derive(Clone, Debug)]
 pub struct Paths {
     kind: Kind,
+    /// Under what the origin has what can be stored.
+    below: char,
     next: Rc<Cell<u64>>,
 }
 
@@ -16,6 +22,7 @@ pub struct Paths {
 enum Kind {
     One { path: Rc<str>, body: usize },
     New { prefix: Rc<str>, body: usize },
+    Random { prefix: Rc<str>, body: usize, objects: u32, random: Rc<RefCell<fastrand::Rng>> },
     Day { prefix: Rc<str>, day: Rc<Day> },
     Various { body: usize },
 }
@@ -34,6 +41,13 @@ impl Paths {
         Self::of(Kind::New { prefix: prefix.into(), body })
     }
 
+    /// So many objects that [`new`](Self::new) with this `prefix` asks for in turn, at random; the
+    /// same for the same seed.
+    pub fn random(prefix: &str, body: usize, objects: u32, seed: u64) -> Self {
+        let random = Rc::new(RefCell::new(fastrand::Rng::with_seed(seed)));
+        Self::of(Kind::Random { prefix: prefix.into(), body, objects, random })
+    }
+
     /// The objects of a day, called by `prefix`.
     pub fn day(prefix: &str, day: &Rc<Day>) -> Self {
         Self::of(Kind::Day { prefix: prefix.into(), day: Rc::clone(day) })
@@ -46,22 +60,32 @@ impl Paths {
     }
 
     fn of(kind: Kind) -> Self {
-        Self { kind, next: Rc::default() }
+        Self { kind, below: 'c', next: Rc::default() }
+    }
+
+    /// The same of what a cache has to ask for again each time.
+    pub fn validated(self) -> Self {
+        Self { below: 'v', ..self }
     }
 
     /// The next request, with these fields beside its own, and how many bytes answer it.
     pub fn next(&self, origin: SocketAddr, fields: &str) -> (Vec<u8>, usize) {
         let number = self.next.get();
         self.next.set(number + 1);
+        let below = self.below;
         match &self.kind {
             Kind::One { path, body } => (get(origin, path, fields), *body),
             Kind::New { prefix, body } => {
-                (get(origin, &format!("/{prefix}-{number}/c/{body}"), fields), *body)
+                (get(origin, &format!("/{prefix}-{number}/{below}/{body}"), fields), *body)
+            }
+            Kind::Random { prefix, body, objects, random } => {
+                let object = random.borrow_mut().u32(0..*objects);
+                (get(origin, &format!("/{prefix}-{object}/{below}/{body}"), fields), *body)
             }
             Kind::Day { prefix, day } => {
                 let object = day.object(number);
                 let body = size(object);
-                (get(origin, &format!("/{prefix}-{object}/c/{body}"), fields), body)
+                (get(origin, &format!("/{prefix}-{object}/{below}/{body}"), fields), body)
             }
             Kind::Various { body } => {
                 let number = number % VARIOUS;

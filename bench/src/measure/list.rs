@@ -19,7 +19,7 @@ use tokio::process::Child;
 
 use super::{Bench, scaled, traffic::timed_requests};
 use crate::{
-    contender::{Contender, Who, free_address, process::Process, squid},
+    contender::{Contender, Setting, Who, free_address, process::Process, squid},
     cpu,
     load::{
         client::{Client, get},
@@ -109,7 +109,7 @@ impl Subject {
             let begun = Instant::now();
             let process = Process::start(address, |directory| match listed {
                 true => squid::listed(directory, address, list),
-                false => squid::cache(directory, address),
+                false => squid::cache(directory, address, Setting::plain(&[])),
             });
             let process = process.await?;
             let contender = Contender { address, pid: process.pid() };

@@ -1,7 +1,7 @@
 //! An origin server that counts who arrived.
 //!
 //! Paths: `/bytes/N` (N bytes, not to be stored), `/cacheable/N` (N bytes, fresh for a minute),
-//! `/delay/MS` (answers after that time), `/echo` (the request's body), `/file/…` (files of a
+//! `/delay/MS` (answers after that time), `/late/MS` (the same, fresh for a minute), `/echo` (the request's body), `/file/…` (files of a
 //! directory, when it was given one). Anything else is a short 200. A request's arrival is counted
 //! under its `x-test-id` field, which the load generator makes unique.
 
@@ -250,6 +250,9 @@ async fn answer(head: &Head, body: Vec<u8>, directory: Option<&Path>) -> Vec<u8>
         // The origin that is slow is the subject of the test here, not a wait of the test.
         tokio::time::sleep(Duration::from_millis(millis)).await;
         ("200 OK", "no-store", b"late\n".to_vec())
+    } else if let Some(millis) = number("/late/") {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        ("200 OK", "max-age=60", b"late\n".to_vec())
     } else if path == "/echo" {
         ("200 OK", "no-store", body)
     } else if let (Some(file), Some(directory)) = (path.strip_prefix("/file/"), directory) {
