@@ -1,6 +1,6 @@
 //! The proxy auto-configuration file of a frontend: a script that tells a browser which proxy to
 //! ask for a URL. Made from who is usable now: first the nodes that an object belongs to by the
-//! hash that balancers go by ([`crate::pick::ring`]), so that one copy serves everybody, then the
+//! hash that balancers go by ([`dataplane::ring`]), so that one copy serves everybody, then the
 //! balancers, then, if the bundle says so, the origin itself. Pure.
 //!
 //! The language of these files is what Netscape once described; browsers differ in what else they
@@ -9,11 +9,11 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use cluster_config::document::balancer::{Balance, Pac};
-use dataplane::hash::hash;
+use dataplane::{hash::hash, ring};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use crate::{pick::ring, snapshot::Pool, standing::Standing};
+use crate::{snapshot::Pool, standing::Standing};
 
 /// Its registered type.
 pub const CONTENT_TYPE: &str = "application/x-ns-proxy-autoconfig";

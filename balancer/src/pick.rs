@@ -21,13 +21,12 @@
 //! hash is given to whose turn it is.
 //!
 //! Reading order: [`plan`], [`state`], then [`round_robin`] and [`least`] over [`tournament`],
-//! [`two_choices`] with [`response_time`], [`ring`] with [`key`].
+//! [`two_choices`] with [`response_time`], [`key`] (for a [`dataplane::ring`]).
 
 pub mod key;
 pub mod least;
 pub mod plan;
 pub mod response_time;
-pub mod ring;
 pub mod round_robin;
 pub mod state;
 pub mod tournament;
@@ -36,6 +35,7 @@ pub mod two_choices;
 use std::net::IpAddr;
 
 use cluster_config::document::balancer::Balance;
+use dataplane::ring;
 use relay::head;
 
 use plan::Tier;

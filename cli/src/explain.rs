@@ -127,10 +127,25 @@ async fn ask_node(
     };
     match answer {
         Ok(ExplainRequestResponse {
-            allowed, rule, revision, cache, route, explanation, ..
-        }) => {
-            Node { name, allowed, rule, revision, cache, route, steps: explanation, failure: None }
-        }
+            allowed,
+            rule,
+            revision,
+            cache,
+            route,
+            explanation,
+            owner,
+            ..
+        }) => Node {
+            name,
+            allowed,
+            rule,
+            revision,
+            cache,
+            route,
+            owner,
+            steps: explanation,
+            failure: None,
+        },
         Err(error) => Node { name, failure: Some(format!("{error:#}")), ..Node::default() },
     }
 }

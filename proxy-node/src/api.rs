@@ -19,7 +19,7 @@ use dataplane::limits;
 use futures::stream::BoxStream;
 use proto::proxy::{
     CachedVariant, DiskStats, ExplainRequestRequest, ExplainRequestResponse, GetStatsRequest,
-    GetStatsResponse, LastMinute, LookupCacheRequest, LookupCacheResponse, ParentStats,
+    GetStatsResponse, LastMinute, LookupCacheRequest, LookupCacheResponse, OwnerStats, ParentStats,
     PurgeRequest, PurgeResponse, RouteKind, TailAccessRequest, TailAccessResponse, Tier,
     TopAccessRequest, TopAccessResponse, proxy_node_server::ProxyNode,
 };
@@ -212,9 +212,9 @@ impl ProxyNode for Api {
         let (metrics, store) = (&self.node.metrics, &self.node.store);
         Ok(Response::new(GetStatsResponse {
             requests: metrics.requests.get(),
-            hits: metrics.hits.get(),
+            hits: metrics.hits.get() + metrics.owner_hits.get(),
             revalidated: metrics.revalidated.get(),
-            misses: metrics.misses.get(),
+            misses: metrics.misses.get().saturating_sub(metrics.owner_hits.get()),
             collapsed: metrics.collapsed.get(),
             denied: metrics.denied.get(),
             errors: metrics.errors.get(),
@@ -232,6 +232,13 @@ impl ProxyNode for Api {
             probes: metrics.probes.get(),
             last_minute: Some(last_minute(metrics.last_minute())),
             disk: store.disk().map(|disk| disk_stats(&disk)),
+            owners: Some(OwnerStats {
+                others: metrics.owners.get(),
+                hits: metrics.owner_hits.get(),
+                misses: metrics.owner_misses.get(),
+                failures: metrics.owner_failures.get(),
+                asked: metrics.owned.get(),
+            }),
             parents: self.node.current.load().parents.iter().map(|known| parent(known)).collect(),
         }))
     }
@@ -317,6 +324,7 @@ impl ProxyNode for Api {
                 None => RouteKind::Unspecified,
             }
             .into(),
+            owner: told.owner,
         }))
     }
 }

@@ -5,7 +5,8 @@
 //! is kept, and where its bytes are), [`disk`] (the tier below memory), [`serve`] (what of it a
 //! client gets), [`tags`] and [`purge`] (what is taken away), [`budget`] (what memory is charged
 //! to), [`store`] and [`eviction`] (where objects are, and what goes when it is full), [`unshared`]
-//! (what is not waited for), [`ticket`] and [`hints`] (who fills, who waits, and what those hear).
+//! (what is not waited for), [`sketch`] (how often what was asked for), [`ticket`] and [`hints`]
+//! (who fills, who waits, and what those hear).
 //!
 //! A floor: it uses no other module of this crate, so it knows no configuration, no request under
 //! way and no socket; of the crate `relay` it takes the codec's plain types and functions alone
@@ -25,6 +26,7 @@ pub mod object;
 pub mod policy;
 pub mod purge;
 pub mod serve;
+pub mod sketch;
 pub mod store;
 pub mod tags;
 pub mod ticket;

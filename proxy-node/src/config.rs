@@ -150,6 +150,14 @@ impl Generation {
         }
     }
 
+    /// Tags of the nodes that are parents of the others, a list for each line of the bundle.
+    pub fn parent_tags(&self) -> impl Iterator<Item = &[String]> {
+        self.document.parents.iter().filter_map(|written| match written {
+            Written::Nodes(nodes) => Some(&*nodes.tags),
+            Written::At(_) => None,
+        })
+    }
+
     /// Addresses of the listeners for clients.
     pub fn binds(&self) -> impl Iterator<Item = SocketAddr> {
         self.document.listen.iter().map(|listen| listen.bind)

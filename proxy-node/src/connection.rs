@@ -79,7 +79,7 @@ pub fn serve(
         let entered = Box::pin(enter(&local, &mut stream, peer, protocol)).await;
         let Some((sender, source)) = entered else { return };
         let idle = || match sender {
-            Sender::BalancerPooled => (Kind::Pooled, POOLED_IDLE),
+            Sender::BalancerPooled | Sender::Node => (Kind::Pooled, POOLED_IDLE),
             _ => (Kind::Idle, local.node.current.load().document.timeouts.client_idle),
         };
         let request = |stream| (local.clone(), stream, sender, source, protocol);
@@ -144,6 +144,7 @@ async fn enter(
         header.addresses.map_or(peer.ip(), |addresses| addresses.source.ip()).to_canonical();
     let sender = match (protocol, header.command) {
         (Protocol::Proxy(_), _) => Sender::Client,
+        (Protocol::Relay, Command::Local) if header.of_node => Sender::Node,
         (Protocol::Relay, Command::Local) => Sender::BalancerPooled,
         (Protocol::Relay, Command::Proxy) => Sender::BalancerForOne,
     };

@@ -16,7 +16,7 @@ use crate::{
     node::Asker,
     protocol::Protocol,
     record::Outcome,
-    request::{self, Ask, Destination},
+    request::{self, Ask, Destination, Sender},
     respond::Error,
     transaction::{Request, Transaction},
     tunnel, upstream,
@@ -122,6 +122,9 @@ fn screen(
         transaction.local.node.metrics.probes.add(1);
     }
     transaction.count(|metrics| &metrics.requests);
+    if transaction.sender == Sender::Node {
+        transaction.local.node.metrics.owned.add(1);
+    }
     screened.map(|_| ())
 }
 

@@ -12,6 +12,9 @@ pub enum Endpoint {
     Tls(SocketAddr, Box<str>, u64),
     /// TLS with a host and port, as before, in a tunnel through the parent at this address.
     Tunnelled(SocketAddr, Box<str>, u16, u64),
+    /// The relay listener at this address, with the node of this name, which has proved that it is
+    /// one.
+    Node(SocketAddr, Box<str>),
 }
 
 impl Endpoint {
@@ -19,9 +22,10 @@ impl Endpoint {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         match self {
-            Self::Plain(address) | Self::Tls(address, ..) | Self::Tunnelled(address, ..) => {
-                *address
-            }
+            Self::Plain(address)
+            | Self::Tls(address, ..)
+            | Self::Tunnelled(address, ..)
+            | Self::Node(address, _) => *address,
         }
     }
 }

@@ -36,6 +36,8 @@ pub struct Explanation {
     pub route: String,
     /// What kind of route that is.
     pub route_kind: Option<RouteKind>,
+    /// The node that the object belongs to; empty where owners are off.
+    pub owner: String,
     /// A line a step.
     pub steps: Vec<String>,
 }

@@ -1,13 +1,14 @@
 //! How a request that may go on gets its answer: from what is stored, behind somebody else's fill,
 //! with a fill of its own, or past the cache.
 //!
-//! Reading order: [`plan`] (what is done, pure), [`look`] (the plan for what is stored, carried
-//! out, with what [`tier`] brings from the disk), [`lead`] and [`follow`] (a fill of one's own, or
-//! of another), [`range`] (the same where a part is asked for), [`fill`] (how an answer gets into
-//! the cache), [`deliver`] (how it gets to the client), [`past`] (past the cache, to
-//! [`crate::relay`]).
+//! Reading order: [`plan`] (what is done, pure), [`owner`] (whether another node is asked),
+//! [`look`] (the plan for what is stored, carried out, with what [`tier`] brings from the disk),
+//! [`lead`] and [`follow`] (a fill of one's own, or of another), [`range`] (the same where a part
+//! is asked for), [`fill`] (how an answer gets into the cache), [`deliver`] (how it gets to the
+//! client), [`past`] (past the cache, to [`crate::relay`]).
 
 pub mod fill;
+pub mod owner;
 pub mod plan;
 
 mod deliver;

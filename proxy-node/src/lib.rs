@@ -21,7 +21,8 @@
 //! - What goes that way: [`transaction`] (one request with its answer), [`steps`] (the spans of its
 //!   trace), and [`admission`], which asks whether it may.
 //! - What it is decided by: [`local`] (what a worker has for itself), [`node`] (what workers
-//!   share), [`route`], [`config`] (the generation in force), [`parent`], [`egress`].
+//!   share), [`route`], [`config`] (the generation in force), [`owner`] (which node has what),
+//!   [`parent`], [`egress`].
 //! - What knows none of them: [`request`] (what is asked, and for whom), [`respond`] (the only
 //!   table from error to status), [`admit`] (the access rules), [`cache`], [`dns`], [`record`] (the
 //!   access log), [`metrics`], [`endpoint`], [`protocol`], [`clock`], [`options`].
@@ -47,6 +48,7 @@ pub mod memory;
 pub mod metrics;
 pub mod node;
 pub mod options;
+pub mod owner;
 pub mod parent;
 pub mod protocol;
 pub mod record;

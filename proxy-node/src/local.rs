@@ -15,7 +15,7 @@ use relay::{
 };
 use uuid::Uuid;
 
-use crate::{endpoint::Endpoint, node::Node, parent};
+use crate::{endpoint::Endpoint, node::Node, owner, parent};
 
 /// One worker's own: never leaves its thread.
 pub struct Local {
@@ -32,6 +32,8 @@ pub struct Local {
     pub buffers: scratch::Pool<Vec<u8>>,
     /// What it keeps of its requests to parents.
     pub parents: parent::Account,
+    /// And of those to owners.
+    pub owners: owner::Account,
 }
 
 impl Local {
@@ -48,6 +50,7 @@ impl Local {
             heads: scratch::Pool::default(),
             buffers: scratch::Pool::default(),
             parents: parent::Account::default(),
+            owners: owner::Account::default(),
             node,
             worker: worker.clone(),
         })

@@ -183,6 +183,16 @@ metrics! {
         answered and did not.";
     counter collapsed = COLLAPSED "shoal_proxy_cache_collapsed_total": "Requests that waited for \
         the fill of another.";
+    gauge owners = OWNERS "shoal_proxy_owners": "Other nodes that own objects; 0 where \
+        proxy.cache.owners is off.";
+    counter owner_hits = OWNER_HITS "shoal_proxy_owner_hits_total": "Misses that the node which \
+        owns the object answered from what it had.";
+    counter owner_misses = OWNER_MISSES "shoal_proxy_owner_misses_total": "Misses for which it \
+        asked the origin.";
+    counter owner_failures = OWNER_FAILURES "shoal_proxy_owner_failures_total": "Misses for which \
+        the origin was asked because the owner was silent, gone or full, or would not answer.";
+    counter owned = OWNED "shoal_proxy_owned_requests_total": "Requests of other nodes for what \
+        this one owns, which count there and nowhere else.";
     counter stale = STALE "shoal_proxy_cache_stale_total": "Stale responses served: while they are \
         validated, or because the origin could not be asked.";
     counter denied = DENIED "shoal_proxy_denied_total": "Requests refused by a rule or by the \

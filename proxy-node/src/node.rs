@@ -16,12 +16,13 @@ use jiff::{Timestamp, tz::TimeZone};
 use relay::{head::Request, proof::Key};
 
 use crate::{
-    cache::{self, purge::Purge, store::purging::Purged},
+    cache::{self, purge::Purge, sketch::Sketch, store::purging::Purged},
     clock::Steady,
     config::Generation,
     dns::Resolver,
     egress::{ClusterNames, ClusterPorts, ProbeTargets},
     metrics::Metrics,
+    owner::Owners,
     record::Recorder,
     request::Destination,
     respond::Error,
@@ -50,6 +51,10 @@ pub struct Node {
     pub ports: ArcSwap<ClusterPorts>,
     /// Where those of them are that are advertised by host name.
     pub cluster_names: ArcSwap<ClusterNames>,
+    /// Who owns what among the nodes; nobody where that is switched off.
+    pub owners: ArcSwap<Owners>,
+    /// How often what others own was asked for here.
+    pub popular: Sketch,
     /// The memory cache.
     pub store: Arc<Store>,
     /// Built-in targets of the health-checkers: who proves to be one is probing, and nobody else

@@ -32,7 +32,7 @@ use crate::{
 };
 use attempts::{Attempts, nothing_to_send};
 use broken::{Progress, failed};
-pub use request::{Conditions, Outgoing, bound_to_client, write_request};
+pub use request::{Conditions, Outgoing, bound_to_client, write_request, write_request_to_node};
 pub use response::{Received, begin_response, finish};
 
 /// Relays a request and its answer. `cache_status` says why the cache has no part in it.

@@ -20,10 +20,13 @@ use crate::respond::Error;
 pub enum Sender {
     /// A client, or a proxy of its own.
     Client,
-    /// A balancer or another node, on a connection that many clients share.
+    /// A balancer, on a connection that many clients share.
     BalancerPooled,
-    /// A balancer or another node, on a connection that belongs to one client.
+    /// A balancer, on a connection that belongs to one client.
     BalancerForOne,
+    /// Another node, on a connection that many clients share: it asks for what this one owns, and
+    /// nobody else is asked for that.
+    Node,
 }
 
 /// Where a request wants to go.
@@ -183,7 +186,7 @@ pub struct Trust<'a> {
 pub fn client(request: Request<'_>, sender: Sender, source: IpAddr, trust: &Trust<'_>) -> Client {
     let source = source.to_canonical();
     let believed = match sender {
-        Sender::BalancerPooled => true,
+        Sender::BalancerPooled | Sender::Node => true,
         Sender::BalancerForOne => false,
         Sender::Client => trust.downstreams.contains(source),
     };
@@ -199,7 +202,7 @@ pub fn client(request: Request<'_>, sender: Sender, source: IpAddr, trust: &Trus
     let forwarded = match (trust.unbelieved, sender) {
         (ForwardedFor::Delete, _) => Forwarded::Remove,
         // The balancer is part of us: it has already said who its peer was.
-        (_, Sender::BalancerPooled | Sender::BalancerForOne) => Forwarded::Keep,
+        (_, Sender::BalancerPooled | Sender::BalancerForOne | Sender::Node) => Forwarded::Keep,
         (_, Sender::Client) => Forwarded::Append(source),
     };
     Client { address, forwarded, trusted: true }
@@ -255,7 +258,7 @@ fn parse_address(text: &str) -> Option<IpAddr> {
 /// to an origin it stays behind ([`NODE_REQUEST`]).
 pub fn user(request: Request<'_>, sender: Sender) -> Cow<'_, str> {
     match sender {
-        Sender::Client => Cow::Borrowed(""),
+        Sender::Client | Sender::Node => Cow::Borrowed(""),
         Sender::BalancerPooled | Sender::BalancerForOne => {
             let name = request.value(Field::ShoalClientCertificate).unwrap_or_default();
             String::from_utf8_lossy(name)

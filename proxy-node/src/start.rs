@@ -29,6 +29,7 @@ use tokio::sync::Notify;
 
 use crate::{
     api::{Api, POLICY},
+    cache::sketch::Sketch,
     clock::{Steady, unix_millis},
     dns::{self, Resolver},
     listen::{self, Listeners},
@@ -47,6 +48,9 @@ use membership::{follow_membership, follow_names, pseudonym, refresh_ports};
 const LAST_LINES_WITHIN: Duration = Duration::from_millis(500);
 /// How often dead parents are tried and their credentials read.
 const PARENTS: Duration = Duration::from_secs(5);
+
+/// 2 to the power of so many bytes say how often what other nodes own was asked for.
+const POPULAR: u32 = 16;
 
 /// Runs the node on the control runtime until it is drained.
 pub async fn serve(process: Process, options: Options) -> Result<(), Error> {
@@ -197,6 +201,8 @@ fn node(
         current: ArcSwap::new(generation.clone()),
         ports: ArcSwap::default(),
         cluster_names: ArcSwap::default(),
+        owners: ArcSwap::default(),
+        popular: Sketch::new(POPULAR),
         probe_targets: ArcSwap::default(),
         resolver,
         recorder,

@@ -6,14 +6,16 @@ mod refusal;
 mod request;
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use dataplane::{connection::ConnectionEnd, trace::Trace};
-use relay::{head::Version, method::Method, rewrite::HeadWriter, stream::Stream};
+use relay::{
+    field::Field, head::Version, method::Method, proxy_status, rewrite::HeadWriter, stream::Stream,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -142,9 +144,9 @@ impl Transaction {
     }
 
     /// Counts what a client's request came to. A probe's comes to nothing: it would change what the
-    /// hit ratio and the error rate say of clients.
+    /// hit ratio and the error rate say of clients; and another node's is counted there.
     pub fn count(&self, tally: impl FnOnce(&Metrics) -> &Tally) {
-        if !self.probe {
+        if !self.probe && self.sender != Sender::Node {
             tally(&self.local.node.metrics).add(1);
         }
     }
@@ -188,6 +190,16 @@ impl Transaction {
         }
     }
 
+    /// Tells another node where an answer was had from, as it has to know who may have that.
+    pub fn tell_origin(&self, head: &mut HeadWriter<'_>, from: Option<SocketAddr>) {
+        if self.sender == Sender::Node
+            && let Some(from) = from
+        {
+            let value = proxy_status::from_next_hop(&self.local.node.name, from);
+            head.field(Field::ProxyStatus.name(), value.as_bytes());
+        }
+    }
+
     /// Notes the media type of the answer for the log.
     pub fn note_media_type(&mut self, value: Option<&[u8]>) {
         if self.generation.logged
@@ -210,7 +222,7 @@ impl Transaction {
         self.local.buffers.give(self.out);
         Account {
             written: self.generation.logged && !self.probe,
-            probe: self.probe,
+            uncounted: self.probe || self.sender == Sender::Node,
             trace: self.trace.filter(|_| !self.probe),
             record: self.record,
             started: self.started,

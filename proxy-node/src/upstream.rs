@@ -7,6 +7,7 @@
 mod addresses;
 mod hop;
 mod open;
+pub mod owner;
 mod secure;
 mod through;
 pub mod tunnel;

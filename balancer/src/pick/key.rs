@@ -1,17 +1,14 @@
-//! What of a request is hashed. Pure.
-//!
-//! An object has one key, whether a client writes its host in capitals, with the default port or
-//! with neither (RFC 9110 §4.2.3). Spellings that only a whole normal form brings together (`%61`
-//! for `a`) have keys of their own, which costs a second copy and nothing else.
+//! What of a request is hashed. Pure. How an object is, which has an owner among the nodes too, is
+//! [`dataplane::object`]'s.
 
 use std::net::IpAddr;
 
 use cluster_config::document::balancer::Balance;
-use dataplane::hash::{Hasher, hash};
-use relay::{
-    head::Request,
-    target::{Authority, Host, Target},
+use dataplane::{
+    hash::{Hasher, hash},
+    object,
 };
+use relay::head::Request;
 
 /// The key of a request for a policy that hashes. None: the request has nothing of that kind, or
 /// the policy hashes nothing.
@@ -22,42 +19,10 @@ pub fn of(balance: &Balance, request: Option<Request<'_>>, client: Option<IpAddr
             IpAddr::V4(address) => hash(&address.octets()),
             IpAddr::V6(address) => hash(&address.octets()),
         }),
-        Balance::UriHash => uri(request?),
-        Balance::HostHash => {
-            let mut hasher = Hasher::default();
-            write_host(&mut hasher, &request?.authority()?);
-            Some(hasher.finish())
-        }
+        Balance::UriHash => object::by_uri(request?),
+        Balance::HostHash => object::by_host(request?),
         Balance::HeaderHash { header } => field(request?, header),
         _ => None,
-    }
-}
-
-fn uri(request: Request<'_>) -> Option<u64> {
-    let mut hasher = Hasher::default();
-    let authority = request.authority()?;
-    write_host(&mut hasher, &authority);
-    let (path, default_port) = match request.target() {
-        Target::Absolute { scheme, path, .. } => (path, scheme.default_port()),
-        Target::Origin(path) => (path, 80),
-        Target::Authority(_) | Target::Asterisk => ("", 0),
-    };
-    if let Some(port) = authority.port.filter(|port| *port != default_port) {
-        hasher.write(&port.to_be_bytes());
-    }
-    // An empty path is "/" (RFC 9110 §4.2.3).
-    if !path.starts_with('/') {
-        hasher.write(b"/");
-    }
-    hasher.write(path.as_bytes());
-    Some(hasher.finish())
-}
-
-fn write_host(hasher: &mut Hasher, authority: &Authority<'_>) {
-    match authority.host {
-        Host::Name(name) => hasher.write_lower(name.strip_suffix('.').unwrap_or(name).as_bytes()),
-        Host::V4(address) => hasher.write(&address.octets()),
-        Host::V6(address) => hasher.write(&address.octets()),
     }
 }
 

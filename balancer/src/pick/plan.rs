@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use cluster_config::document::balancer::Balance;
+use dataplane::ring::Ring;
 use relay::head;
 
-use super::{key, ring::Ring};
+use super::key;
 use crate::standing::Standing;
 
 /// What picking needs to know of one server.

@@ -43,6 +43,9 @@ pub(super) struct Node {
     pub(super) revision: String,
     pub(super) cache: String,
     pub(super) route: String,
+    /// The node that the object belongs to; empty where owners are off.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) owner: String,
     pub(super) steps: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) failure: Option<String>,

@@ -6,9 +6,9 @@
 //! is a function of what is passed in. [`listen`] alone opens sockets, [`log`] writes
 //! files and [`search`] reads them.
 //!
-//! Reading order: [`limits`] → [`listen`]; [`hash`], [`id`], [`list`], [`scratch`] →
-//! [`connection`] → [`tunnel`]; [`count`] → [`ledger`] → [`answers`]; [`trace`] → [`trace::span`];
-//! [`unreadable`], [`domain`] → [`filter`] → [`search`] → [`log`].
+//! Reading order: [`limits`] → [`listen`]; [`hash`] → [`object`], [`ring`]; [`id`], [`list`],
+//! [`scratch`] → [`connection`] → [`tunnel`]; [`count`] → [`ledger`] → [`answers`]; [`trace`] →
+//! [`trace::span`]; [`unreadable`], [`domain`] → [`filter`] → [`search`] → [`log`].
 
 #![warn(missing_docs)]
 
@@ -24,6 +24,8 @@ pub mod limits;
 pub mod list;
 pub mod listen;
 pub mod log;
+pub mod object;
+pub mod ring;
 pub mod scratch;
 pub mod search;
 pub mod trace;

@@ -123,6 +123,14 @@ impl Challenge {
         Self { header }
     }
 
+    /// For a connection of a node to another, which many clients' requests may share.
+    #[must_use]
+    pub fn of_node(nonce: &Nonce) -> Self {
+        let mut header = Vec::with_capacity(64);
+        proxy_protocol::encode_of_node(&mut header, nonce);
+        Self { header }
+    }
+
     /// For a connection that belongs to one client.
     #[must_use]
     pub fn of_client(addresses: &Addresses, nonce: &Nonce) -> Self {

@@ -13,6 +13,9 @@ use crate::proof::Nonce;
 
 /// The TLV type of our nonce. 0xE0 was the static proof of versions before.
 pub const NONCE_TYPE: u8 = 0xE1;
+/// The TLV type, of no content, by which a node says that it is one: what it asks for it has from
+/// its clients, and nobody else is asked for it.
+pub const NODE_TYPE: u8 = 0xE2;
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 const V1_PREFIX: &[u8] = b"PROXY ";
 /// The longest line of version 1, CRLF included.
@@ -61,6 +64,8 @@ pub struct Header {
     pub addresses: Option<Addresses>,
     /// What the node's proof has to answer.
     pub nonce: Option<Nonce>,
+    /// Its sender is a node of the cluster, and no balancer.
+    pub of_node: bool,
 }
 
 /// Both ends of the client's connection. IPv4 addresses mapped into IPv6 are given as IPv4.
@@ -103,7 +108,7 @@ fn parse_v1(bytes: &[u8]) -> Result<Option<(Header, usize)>, Invalid> {
     } else {
         Some(v1_addresses(rest).ok_or(Invalid::Line)?)
     };
-    Ok(Some((Header { command: Command::Proxy, addresses, nonce: None }, end + 1)))
+    Ok(Some((Header { command: Command::Proxy, addresses, nonce: None, of_node: false }, end + 1)))
 }
 
 /// `TCP4 source destination port port`.
@@ -157,10 +162,10 @@ fn parse_v2(bytes: &[u8]) -> Result<Option<(Header, usize)>, Invalid> {
         0x31 | 0x32 => (None, rest.get(UNIX_ADDRESSES..).ok_or(Invalid::Addresses)?),
         _ => return Err(Invalid::Family),
     };
-    let nonce = find_nonce(tlvs)?;
+    let (nonce, of_node) = find_ours(tlvs)?;
     // What a LOCAL header says about addresses is to be ignored.
     let addresses = if command == Command::Local { None } else { addresses };
-    Ok(Some((Header { command, addresses, nonce }, 16 + len)))
+    Ok(Some((Header { command, addresses, nonce, of_node }, 16 + len)))
 }
 
 type WithTlvs<'a> = (Option<Addresses>, &'a [u8]);
@@ -188,20 +193,33 @@ fn addresses(source: IpAddr, destination: IpAddr, ports: [u8; 4]) -> Addresses {
 
 /// Walks over all TLVs, so that a malformed one behind ours is noticed too. Two nonces are one too
 /// many.
-fn find_nonce(mut tlvs: &[u8]) -> Result<Option<Nonce>, Invalid> {
-    let mut nonce = None;
+fn find_ours(mut tlvs: &[u8]) -> Result<(Option<Nonce>, bool), Invalid> {
+    let (mut nonce, mut of_node) = (None, false);
     while let Some((&[kind, high, low], rest)) = tlvs.split_first_chunk::<3>() {
         let len = usize::from(u16::from_be_bytes([high, low]));
         let (value, behind) = rest.split_at_checked(len).ok_or(Invalid::Tlv)?;
-        if kind == NONCE_TYPE {
-            let value = Nonce::try_from(value).map_err(|_| Invalid::Tlv)?;
-            if nonce.replace(value).is_some() {
-                return Err(Invalid::Tlv);
+        match kind {
+            NONCE_TYPE => {
+                let value = Nonce::try_from(value).map_err(|_| Invalid::Tlv)?;
+                if nonce.replace(value).is_some() {
+                    return Err(Invalid::Tlv);
+                }
             }
+            NODE_TYPE if !value.is_empty() => return Err(Invalid::Tlv),
+            NODE_TYPE => of_node = true,
+            _ => {}
         }
         tlvs = behind;
     }
-    if tlvs.is_empty() { Ok(nonce) } else { Err(Invalid::Tlv) }
+    if tlvs.is_empty() { Ok((nonce, of_node)) } else { Err(Invalid::Tlv) }
+}
+
+/// Appends a version 2 header for a connection of a node's own, to another node.
+pub fn encode_of_node(out: &mut Vec<u8>, nonce: &Nonce) {
+    let from = out.len();
+    encode_local(out, Some(nonce));
+    push_tlv(out, NODE_TYPE, &[]);
+    set_length(out, from);
 }
 
 /// Appends a version 2 header for a connection of our own.
@@ -275,7 +293,11 @@ pub fn encode_secured(out: &mut Vec<u8>, addresses: Option<&Addresses>, tls: &Tl
         push_tlv(&mut ssl, SSL_CN, name.as_bytes());
     }
     push_tlv(out, SSL, &ssl);
-    // Two texts and addresses are far below 64 KiB.
+    set_length(out, from);
+}
+
+/// Writes how long the header is that begins there. Two texts and addresses are far below 64 KiB.
+fn set_length(out: &mut [u8], from: usize) {
     let length = u16::try_from(out.len() - from - 16).unwrap_or(u16::MAX);
     out[from + 14..from + 16].copy_from_slice(&length.to_be_bytes());
 }

@@ -3,6 +3,8 @@
 
 mod error_type;
 
+use std::net::SocketAddr;
+
 pub use self::error_type::ErrorType;
 use crate::field::Field;
 use crate::head::Lines;
@@ -12,11 +14,7 @@ use crate::head::lines::is_tchar;
 pub fn entry(who: &str, error: ErrorType, details: &str) -> String {
     let error = error.as_str();
     let mut value = String::with_capacity(who.len() + error.len() + details.len() + 24);
-    if is_sf_token(who) {
-        value.push_str(who)
-    } else {
-        push_string(&mut value, who)
-    }
+    push_name(&mut value, who);
     value.push_str("; error=");
     value.push_str(error);
     if !details.is_empty() {
@@ -26,9 +24,28 @@ pub fn entry(who: &str, error: ErrorType, details: &str) -> String {
     value
 }
 
+/// Writes an entry that says whom the answer was had from.
+pub fn from_next_hop(who: &str, next_hop: SocketAddr) -> String {
+    let mut value = String::with_capacity(who.len() + 64);
+    push_name(&mut value, who);
+    value.push_str("; next-hop=");
+    push_string(&mut value, &next_hop.to_string());
+    value
+}
+
 /// The error that `who` reports in a message's Proxy-Status, if there is an entry of that name with
 /// one of RFC 9209's.
 pub fn error_of(lines: Lines<'_>, who: &str) -> Option<ErrorType> {
+    parameter_of(lines, who, "error=").and_then(ErrorType::parse)
+}
+
+/// Whom `who` had the answer from (RFC 9209 §2.1.2), where it says an address.
+pub fn next_hop_of(lines: Lines<'_>, who: &str) -> Option<SocketAddr> {
+    parameter_of(lines, who, "next-hop=").and_then(|text| text.parse().ok())
+}
+
+/// The value of a parameter in the first entry of `who` that has it.
+fn parameter_of<'a>(lines: Lines<'a>, who: &str, parameter: &str) -> Option<&'a str> {
     lines
         .all(Field::ProxyStatus)
         .filter_map(|value| std::str::from_utf8(value).ok())
@@ -39,8 +56,7 @@ pub fn error_of(lines: Lines<'_>, who: &str) -> Option<ErrorType> {
             if unquote(name) != who {
                 return None;
             }
-            let error = parts.find_map(|parameter| parameter.strip_prefix("error="))?;
-            ErrorType::parse(unquote(error))
+            parts.find_map(|it| it.strip_prefix(parameter)).map(unquote)
         })
 }
 
@@ -60,6 +76,10 @@ pub fn was_received(lines: Lines<'_>) -> bool {
 fn is_sf_token(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '*')
         && text.bytes().all(|byte| is_tchar(byte) || byte == b':' || byte == b'/')
+}
+
+fn push_name(value: &mut String, who: &str) {
+    if is_sf_token(who) { value.push_str(who) } else { push_string(value, who) }
 }
 
 /// `sf-string`: printable ASCII; anything else becomes `?`.
@@ -131,6 +151,20 @@ mod tests {
                 expected,
                 "{value}"
             );
+        }
+    }
+
+    #[test]
+    fn says_whom_an_answer_was_had_from() {
+        for (who, address) in [("node-2", "192.0.2.1:80"), ("2", "[2001:db8::1]:443")] {
+            let address = address.parse().unwrap();
+            let value = from_next_hop(who, address);
+            let bytes = format!("HTTP/1.1 200 X\r\nProxy-Status: x; next-hop=a, {value}\r\n\r\n");
+            let mut head = ResponseHead::new();
+            head.parse(bytes.as_bytes(), &Limits::default()).expect("well-formed");
+            let lines = head.view(bytes.as_bytes()).lines();
+            assert_eq!((next_hop_of(lines, who), next_hop_of(lines, "x")), (Some(address), None));
+            assert_eq!((error_of(lines, who), was_received(lines)), (None, false));
         }
     }
 

@@ -25,6 +25,7 @@ mod node_faults;
 mod operations;
 mod origins;
 mod overrides;
+mod owners;
 mod pac;
 mod packaging;
 mod reference;

@@ -18,8 +18,10 @@ async fn lab() -> Lab {
     let before = std::fs::read_to_string(&main).expect("cluster.yaml");
     let after = before
         .replace("frontends: [{", "frontends: [{pac: {bypass: [.intranet.test]}, ")
-        .replace("balance: round_robin", "balance: uri_hash");
-    assert!(after.contains("uri_hash") && after.contains("pac:"), "{before}");
+        .replace("balance: round_robin", "balance: uri_hash")
+        .replace("collapsed_forwarding: true", "owners: true");
+    let changed = ["uri_hash", "pac:", "owners: true"].iter().all(|it| after.contains(it));
+    assert!(changed, "{before}");
     std::fs::write(&main, after).expect("write cluster.yaml");
     lab.ok(&["config", "apply", bundle.to_str().expect("UTF-8")]).await;
     lab
@@ -43,12 +45,18 @@ async fn dump(profile: &Path, arguments: &[&str], url: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The node that the balancer picks for a request.
+/// The node that the balancer picks for a request, and to which all nodes say that it belongs.
 async fn picked(lab: &Lab, url: &str) -> String {
     let told = lab.json(&["explain", url]).await;
     let text = told.to_string();
     let at = text.find("proxy-node-").unwrap_or_else(|| panic!("a node in {text}"));
-    text[at..at + "proxy-node-1".len()].to_owned()
+    let picked = text[at..at + "proxy-node-1".len()].to_owned();
+    // What is a tunnel for a proxy belongs to nobody.
+    if !url.starts_with("https:") {
+        let nodes = told["nodes"].as_array().expect("nodes");
+        assert!(nodes.len() == 3 && nodes.iter().all(|it| it["owner"] == picked), "{text}");
+    }
+    picked
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

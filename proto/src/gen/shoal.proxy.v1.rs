@@ -5,6 +5,7 @@ pub struct GetStatsRequest {}
 pub struct GetStatsResponse {
     #[prost(uint64, tag = "1")]
     pub requests: u64,
+    /// Answered from what nodes had stored: this one, or the one that owns the object.
     #[prost(uint64, tag = "2")]
     pub hits: u64,
     /// Hits after validation with the origin.
@@ -54,6 +55,28 @@ pub struct GetStatsResponse {
     /// The disk tier of the cache; absent where there is none.
     #[prost(message, optional, tag = "25")]
     pub disk: ::core::option::Option<DiskStats>,
+    /// Where objects have owners.
+    #[prost(message, optional, tag = "26")]
+    pub owners: ::core::option::Option<OwnerStats>,
+}
+/// How the requests fared that went to the nodes which own what was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OwnerStats {
+    /// Other nodes that own objects; 0: owners are off.
+    #[prost(uint64, tag = "1")]
+    pub others: u64,
+    /// Requests that an owner answered from what it had: part of the hits of the node.
+    #[prost(uint64, tag = "2")]
+    pub hits: u64,
+    /// Requests for which an owner asked the origin.
+    #[prost(uint64, tag = "3")]
+    pub misses: u64,
+    /// Requests for which the origin was asked because the owner did not answer.
+    #[prost(uint64, tag = "4")]
+    pub failures: u64,
+    /// Requests of other nodes for what this one owns: in none of the other counts.
+    #[prost(uint64, tag = "5")]
+    pub asked: u64,
 }
 /// The disk tier of a node's cache.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -223,6 +246,9 @@ pub struct ExplainRequestResponse {
     /// What kind of route that is; unspecified when it would be sent nowhere.
     #[prost(enumeration = "RouteKind", tag = "7")]
     pub route_kind: i32,
+    /// The node that the object belongs to, the asked one included; empty where owners are off.
+    #[prost(string, tag = "8")]
+    pub owner: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TopAccessRequest {

@@ -3,15 +3,14 @@
 //!
 //! Reading order: [`record`] and [`stored`] (what stands on the disk), [`segment`] (a file of
 //! that), [`log`] (files one behind the other), [`index`] (where what is), [`purges`] (what was
-//! taken away), [`load`] (all of it again after a restart), [`admission`] (what is worth a place),
-//! [`breaker`] (when the disk is left alone), [`inbox`] and [`writer`], [`reads`] (the threads that
-//! wait for the disk, so that no worker does), [`device`] and [`bytes`] below all. Why it is made
-//! so is in `docs/decisions/disk-tier.md`.
+//! taken away), [`load`] (all of it again after a restart), [`breaker`] (when the disk is left
+//! alone), [`inbox`] and [`writer`], [`reads`] (the threads that wait for the disk, so that no
+//! worker does), [`device`] and [`bytes`] below all. Why it is made so is in
+//! `docs/decisions/disk-tier.md`.
 //!
 //! A tier that is not there (another process has its directory, the disk fails or is slow) is a
 //! miss, and never an error.
 
-pub mod admission;
 pub mod breaker;
 pub mod bytes;
 pub mod counts;
@@ -46,9 +45,9 @@ use crate::cache::{
     object::{Object, Parts},
     policy::Freshness,
     purge::{self, Mode, Scope},
+    sketch::Sketch,
     vary::{self, Selection},
 };
-use admission::Sketch;
 use breaker::Breaker;
 use counts::Counts;
 use device::{Device, Directory, Unusable};
@@ -63,6 +62,11 @@ pub const PATIENCE: Duration = Duration::from_millis(500);
 /// Bodies up to here stand behind their heads, are read with them, and come into memory when they
 /// are asked for; larger ones are in pieces, and are read piece by piece.
 pub const INLINE: u64 = 256 << 10;
+/// 2 to the power of so many counters say how often things were asked for; so many uses make one
+/// worth a place on a disk that is full. While there is room, everything is stored: it displaces
+/// nothing.
+const SKETCH: u32 = 20;
+const ASKED: u8 = 2;
 /// Purges that wait until the tier is loaded. With more, everything is purged.
 const MOST_EARLY: usize = 4096;
 
@@ -164,7 +168,7 @@ impl Disk {
             standing: Mutex::new(Standing::Loading),
             early: Mutex::new(Some(Vec::new())),
             inbox: Inbox::default(),
-            sketch: Sketch::default(),
+            sketch: Sketch::new(SKETCH),
             breaker: Mutex::default(),
             capacity: AtomicU64::new(capacity),
             queue,
@@ -408,7 +412,7 @@ impl Disk {
         }
         let hash = shared.hash(object.key.as_bytes());
         let full = shared.full.load(Ordering::Relaxed);
-        if full && !popular && !self.sketch.is_worth_it(hash) {
+        if full && !popular && self.sketch.estimate(hash) < ASKED {
             self.counts.declined.fetch_add(1, Ordering::Relaxed);
             return;
         }

@@ -15,9 +15,12 @@ use crate::{
         object::Object,
         policy::{Bypass, Freshness},
     },
-    fetch::plan::{self, Found, Plan, Why},
+    fetch::{
+        owner::{self, Choice},
+        plan::{self, Found, Plan, Why},
+    },
     node::Store,
-    request,
+    request::{self, Sender},
 };
 
 /// Who would answer.
@@ -49,6 +52,7 @@ pub(super) async fn tell(
     said::pattern(told, subject.generation, &key);
     subject.generation.overrule(key.as_bytes(), &mut facts);
     let planned = plan::Request::new(request, &facts);
+    told.owner = owner::name(node, request);
     if let Err(why) = plan::eligible(&planned, store.capacity()) {
         told.cache = "bypass";
         told.steps.push(format!("cache: {}", bypassed(why)));
@@ -104,6 +108,12 @@ pub(super) async fn tell(
                 fill.shared && store.is_filled(&key, request::sent_fields(request), seconds);
             told.cache = named(fill.why);
             told.steps.push(format!("cache: {}{}", said(fill.why, &described), fetched(&fill)));
+            let circumstances = owner::Circumstances {
+                sender: Sender::Client,
+                facts: &facts,
+                unshared: unshared(),
+            };
+            tell_owner(told, owner::choose(subject, &circumstances));
             if follows {
                 told.steps.push(
                     "cache: another request fetches it already, and this one waits for that"
@@ -113,6 +123,21 @@ pub(super) async fn tell(
             Answered::Elsewhere
         }
     }
+}
+
+/// Tells who is asked first.
+fn tell_owner(told: &mut Explanation, choice: Choice) {
+    told.steps.push(match choice {
+        Choice::Off => return,
+        Choice::Here => "owner: this node, by the hash of the URL".to_owned(),
+        Choice::Past(why) => format!("owner: {}, which is not asked, as {why}", told.owner),
+        Choice::Node { peer, hot } => format!(
+            "owner: {}, by the hash of the URL: it is asked first, at {}, and what it sends is {}",
+            peer.name,
+            peer.destination.authority(),
+            if hot { "kept here too, as it is asked for often" } else { "not kept here" },
+        ),
+    });
 }
 
 /// What the disk has for a request.

@@ -5,7 +5,8 @@
 //! wait ([`crate::cache::ticket`]), and then fills the body, which readers on any worker
 //! follow. What may not be kept it hands over to the leader with the connection.
 //!
-//! Reading order: [`exchange`] (the next hop is asked), [`keep`] (what becomes of its answer), with
+//! Reading order: [`owner`] (the node that owns it is asked), [`exchange`] (or the next hop is),
+//! [`keep`] (what becomes of its answer), with
 //! [`head`] (what is stored of its head), [`body`] (how the rest follows).
 
 mod answer;
@@ -13,6 +14,7 @@ mod body;
 mod exchange;
 mod head;
 mod keep;
+mod owner;
 
 use std::{sync::Arc, time::Duration};
 

@@ -3,12 +3,14 @@
 use std::{net::IpAddr, rc::Rc, sync::Arc};
 
 use relay::head::{Limits, Progress, RequestHead, Version};
+use uuid::Uuid;
 
-use super::{plan, resource::Fetch};
+use super::{owner, plan, resource::Fetch};
 use crate::{
     cache::{facts::RequestFacts, object::Object},
     config::Generation,
     local::Local,
+    owner::Peer,
     request::{Destination, Forwarded},
     transaction::{Request, Transaction},
 };
@@ -36,6 +38,10 @@ pub struct Order {
     pub validates: bool,
     /// A client has had its answer already: nobody has to wait for this one.
     pub behind: bool,
+    /// The node that owns it and is asked first, and whether what it sends is kept here too.
+    pub owner: Option<(Arc<Peer>, bool)>,
+    /// Of the request that caused it.
+    pub id: Uuid,
 }
 
 impl Order {
@@ -46,6 +52,7 @@ impl Order {
 
     /// The same where nothing is stored.
     pub(super) fn anew(transaction: &Transaction, fetch: &Fetch<'_>) -> Self {
+        let store = &transaction.local.node.store;
         Self {
             local: transaction.local.clone(),
             generation: transaction.generation.clone(),
@@ -58,6 +65,15 @@ impl Order {
             stale: None,
             validates: false,
             behind: false,
+            owner: owner::asked(
+                &transaction.subject(fetch.request, fetch.destination),
+                &owner::Circumstances {
+                    sender: transaction.sender,
+                    facts: &fetch.facts,
+                    unshared: store.is_unshared(&fetch.key, transaction.seconds()),
+                },
+            ),
+            id: transaction.id,
         }
     }
 

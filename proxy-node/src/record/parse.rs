@@ -101,7 +101,13 @@ mod tests {
     fn what_was_written_is_read() {
         let address: IpAddr = "2001:db8::7".parse().unwrap();
         let id = Uuid::from_u128(7);
-        let hierarchies = [Hierarchy::None, Hierarchy::Direct(address), Hierarchy::Parent(address)];
+        let hierarchies = [
+            Hierarchy::None,
+            Hierarchy::Direct(address),
+            Hierarchy::Parent(address),
+            Hierarchy::OwnerHit(address),
+            Hierarchy::OwnerMiss(address),
+        ];
         for (outcome, hierarchy) in Outcome::ALL.into_iter().zip(hierarchies.into_iter().cycle()) {
             for aborted in [false, true] {
                 let record = Record {

@@ -99,9 +99,25 @@ pub enum Hierarchy {
     Direct(IpAddr),
     /// From the parent at this address.
     Parent(IpAddr),
+    /// From the node at this address, which owns it and had it.
+    OwnerHit(IpAddr),
+    /// The same, and it had to fetch it.
+    OwnerMiss(IpAddr),
 }
 
 impl Hierarchy {
+    /// Who was asked.
+    #[must_use]
+    pub const fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::None => None,
+            Self::Direct(address)
+            | Self::Parent(address)
+            | Self::OwnerHit(address)
+            | Self::OwnerMiss(address) => Some(address),
+        }
+    }
+
     /// The one that is written so.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -109,6 +125,8 @@ impl Hierarchy {
             ("HIER_NONE", "-") => Some(Self::None),
             ("HIER_DIRECT", address) => address.parse().ok().map(Self::Direct),
             ("FIRSTUP_PARENT", address) => address.parse().ok().map(Self::Parent),
+            ("OWNER_HIT", address) => address.parse().ok().map(Self::OwnerHit),
+            ("OWNER_MISS", address) => address.parse().ok().map(Self::OwnerMiss),
             _ => None,
         }
     }
@@ -120,6 +138,8 @@ impl fmt::Display for Hierarchy {
             Self::None => formatter.write_str("HIER_NONE/-"),
             Self::Direct(address) => write!(formatter, "HIER_DIRECT/{address}"),
             Self::Parent(address) => write!(formatter, "FIRSTUP_PARENT/{address}"),
+            Self::OwnerHit(address) => write!(formatter, "OWNER_HIT/{address}"),
+            Self::OwnerMiss(address) => write!(formatter, "OWNER_MISS/{address}"),
         }
     }
 }
@@ -182,12 +202,8 @@ impl Record {
             took,
         };
         let outcome = KeyValue::new("shoal.outcome", self.outcome.as_str());
-        let upstream = match self.hierarchy {
-            Hierarchy::None => None,
-            Hierarchy::Direct(address) | Hierarchy::Parent(address) => {
-                Some(KeyValue::new("shoal.upstream.address", address.to_string()))
-            }
-        };
+        let upstream = self.hierarchy.address();
+        let upstream = upstream.map(|it| KeyValue::new("shoal.upstream.address", it.to_string()));
         tracer.end(trace, &request, [outcome].into_iter().chain(upstream));
     }
 

@@ -11,7 +11,7 @@ use dataplane::log::target::{Lines, Target, Targets};
 use jiff::{Timestamp, tz::TimeZone};
 use relay::rewrite::push_decimal;
 
-use super::squid::{Hierarchy, Record};
+use super::squid::Record;
 
 /// Of one batch.
 pub(super) struct Copies<'a> {
@@ -100,11 +100,9 @@ fn field(out: &mut Vec<u8>, record: &Record, variable: Variable, host: &str) {
             Some(client) => write!(out, "{client}").unwrap_or_default(),
             None => out.push(b'-'),
         },
-        V::ServerIp => match record.hierarchy {
-            Hierarchy::None => out.push(b'-'),
-            Hierarchy::Direct(address) | Hierarchy::Parent(address) => {
-                write!(out, "{address}").unwrap_or_default();
-            }
+        V::ServerIp => match record.hierarchy.address() {
+            None => out.push(b'-'),
+            Some(address) => write!(out, "{address}").unwrap_or_default(),
         },
         V::Date | V::BeginDate => {
             date(out, began, "%d/%b/%Y:%H:%M:%S.", TimeZone::system());
@@ -158,7 +156,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::record::Outcome;
+    use crate::record::{Hierarchy, Outcome};
 
     fn record() -> Record {
         Record {

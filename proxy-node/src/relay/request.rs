@@ -1,5 +1,7 @@
 //! The head that the next hop gets.
 
+use std::net::IpAddr;
+
 use dataplane::trace::Onward;
 use relay::{
     field::{Field, FieldSet},
@@ -7,6 +9,8 @@ use relay::{
     method::Method,
     rewrite::{BodyFields, HeadWriter, LineForm},
 };
+
+use uuid::Uuid;
 
 use crate::{parent::Parent, request::Forwarded, transaction::Request};
 
@@ -38,7 +42,41 @@ pub fn write_request(
     parent: Option<&Parent>,
     conditions: Option<Conditions<'_>>,
 ) {
+    write(out, outgoing, parent.map_or(Next::Origin, Next::Parent), conditions);
+}
+
+/// The same for another node of the cluster, which hears whose request it is, and which one.
+pub fn write_request_to_node(
+    out: &mut Vec<u8>,
+    outgoing: &Outgoing<'_>,
+    (id, client): (Uuid, IpAddr),
+    conditions: Option<Conditions<'_>>,
+) {
+    // What becomes of X-Forwarded-For on the way to the origin is the other's business.
+    let forwarded = match outgoing.forwarded {
+        Forwarded::Remove => Forwarded::Set(client),
+        told => told,
+    };
+    write(out, &Outgoing { forwarded, ..*outgoing }, Next::Node(id), conditions);
+}
+
+/// Whom a head is for.
+#[derive(Clone, Copy)]
+enum Next<'a> {
+    Origin,
+    Parent(&'a Parent),
+    /// Another node; the id of the request.
+    Node(Uuid),
+}
+
+fn write(
+    out: &mut Vec<u8>,
+    outgoing: &Outgoing<'_>,
+    next: Next<'_>,
+    conditions: Option<Conditions<'_>>,
+) {
     let view = outgoing.request.view();
+    let parent = if let Next::Parent(parent) = next { Some(parent) } else { None };
     let mut drop = match outgoing.forwarded {
         Forwarded::Keep => NODE_REQUEST.without(CLAIMS),
         _ => NODE_REQUEST.union(CLAIMS),
@@ -56,7 +94,10 @@ pub fn write_request(
     if parent.is_some_and(Parent::passes_credentials) {
         drop = drop.without(FieldSet::of(&[Field::ProxyAuthorization]));
     }
-    let form = if parent.is_some() { LineForm::AsReceived } else { LineForm::Origin };
+    let form = match next {
+        Next::Origin => LineForm::Origin,
+        Next::Parent(_) | Next::Node(_) => LineForm::AsReceived,
+    };
     out.clear();
     let mut head = HeadWriter::request(out, view, form, drop, BodyFields::AsReceived);
     match outgoing.forwarded {
@@ -79,6 +120,13 @@ pub fn write_request(
         if let Some(date) = conditions.last_modified {
             head.field("If-Modified-Since", date);
         }
+    }
+    if let Next::Node(id) = next {
+        let mut text = [0; 36];
+        head.field(
+            Field::ShoalRequestId.name(),
+            id.hyphenated().encode_lower(&mut text).as_bytes(),
+        );
     }
     if let Onward::Told(context) = outgoing.request.onward {
         head.field(Field::Traceparent.name(), &context.value());

@@ -127,6 +127,7 @@ pub async fn finish(
     let drop = if passes { DROP_RESPONSE.without(PROXY_CREDENTIALS) } else { DROP_RESPONSE };
     let mut writer = begin(&mut out, head.view(&bytes), drop, fields, &pseudonym);
     writer.field("Cache-Status", cache_status.as_bytes());
+    transaction.tell_origin(&mut writer, hop.origin());
     transaction.common_fields(&mut writer, took);
     writer.connection(Persistence::of(keep, transaction.version));
     writer.finish();

@@ -10,7 +10,7 @@ use chassis::{
     Process,
     membership::{self, ControlEndpoints},
 };
-use cluster::Service;
+use cluster::{InstanceStatus, Service};
 use futures::StreamExt;
 use tokio::sync::Notify;
 
@@ -18,6 +18,7 @@ use crate::{
     egress::{self, ClusterPorts, ProbeTargets},
     listen::Listeners,
     node::Node,
+    owner::{self, Owners},
     parent::{Member, Members},
 };
 
@@ -50,9 +51,30 @@ pub(super) fn refresh_ports(process: &Process, node: &Node, listeners: &Listener
         others: others.filter_map(Member::of).collect(),
     };
     node.current.rcu(|current| current.among(&members).map_or_else(|| current.clone(), Arc::new));
+    refresh_owners(process, node, &membership.of(Service::ProxyNode).collect::<Vec<_>>());
     node.ports.store(Arc::new(
         ClusterPorts::new(endpoints, listeners, egress::own_addresses()).with_names(names),
     ));
+}
+
+/// Finds out who owns what now.
+fn refresh_owners(process: &Process, node: &Node, nodes: &[&InstanceStatus]) {
+    let (generation, name) = (node.current.load(), process.identity.name());
+    let parents: Vec<&[String]> = generation.parent_tags().collect();
+    let place = owner::Place {
+        name,
+        datacenter: &process.options.datacenter,
+        tags: &process.options.tags,
+        parents: &parents,
+    };
+    let tier =
+        if generation.document.cache.owners { owner::tier(&place, nodes) } else { Vec::new() };
+    let before = node.owners.load();
+    if !before.are(&tier) {
+        let owners = Owners::new(name, &tier, &before);
+        node.metrics.owners.set(owners.others() as u64);
+        node.owners.store(Arc::new(owners));
+    }
 }
 
 pub(super) async fn follow_membership(

@@ -14,8 +14,8 @@ pub struct Account {
     pub record: Record,
     /// Whether anybody wants to know.
     pub(super) written: bool,
-    /// A health-checker's, which counts nowhere.
-    pub(super) probe: bool,
+    /// A health-checker's, or another node's, which counts there.
+    pub(super) uncounted: bool,
     /// Its span, if it is sampled.
     pub(super) trace: Option<Trace>,
     pub(super) started: Instant,
@@ -27,7 +27,7 @@ impl Account {
     pub fn close(mut self, local: &Local, sent: u64) {
         local.node.metrics.bytes_to_clients.add(sent);
         let took = relay::clock::since(self.started);
-        if !self.probe {
+        if !self.uncounted {
             let timed = self.record.outcome != Outcome::Tunnel;
             local
                 .node

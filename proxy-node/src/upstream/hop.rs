@@ -4,7 +4,9 @@ use std::{net::SocketAddr, sync::Arc};
 
 use relay::{method::Method, pool::Reuse, stream::Stream};
 
-use crate::{endpoint::Endpoint, local::Local, parent::Parent, record::Hierarchy, respond::Error};
+use crate::{
+    endpoint::Endpoint, local::Local, owner::Had, parent::Parent, record::Hierarchy, respond::Error,
+};
 
 /// Whether a pooled connection will do.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +34,9 @@ pub struct Hop {
     pub reused: bool,
     /// The parent proxy that it leads to.
     pub parent: Option<Chosen>,
+    /// What the node had that it leads to, which owns what is asked for; and the origin's address,
+    /// as far as it has told.
+    pub had: Option<(Had, Option<SocketAddr>)>,
 }
 
 /// A parent that a request goes to.
@@ -45,14 +50,22 @@ impl Hop {
     /// The origin's address; `None`: through a parent, which alone knows.
     #[must_use]
     pub fn origin(&self) -> Option<SocketAddr> {
-        self.parent.is_none().then_some(self.endpoint.address())
+        match self.had {
+            Some((_, told)) => told,
+            None => self.parent.is_none().then_some(self.endpoint.address()),
+        }
     }
 
     /// For the log.
     #[must_use]
     pub const fn hierarchy(&self) -> Hierarchy {
         let address = self.endpoint.address().ip();
-        if self.parent.is_some() { Hierarchy::Parent(address) } else { Hierarchy::Direct(address) }
+        match (self.had, &self.parent) {
+            (Some((Had::Hit, _)), _) => Hierarchy::OwnerHit(address),
+            (Some((Had::Miss, _)), _) => Hierarchy::OwnerMiss(address),
+            (None, Some(_)) => Hierarchy::Parent(address),
+            (None, None) => Hierarchy::Direct(address),
+        }
     }
 
     /// The parent proxy that is spoken to. In a tunnel through it that is the destination.

@@ -44,7 +44,7 @@ pub(super) async fn open(
         None => stream,
         Some(tls) => secure::start(tls, stream, destination, until).await?,
     };
-    Ok(Hop { stream, endpoint: endpoint(address), reused: false, parent: None })
+    Ok(Hop { stream, endpoint: endpoint(address), reused: false, parent: None, had: None })
 }
 
 /// An idle connection to one of these addresses.
@@ -59,7 +59,7 @@ pub(super) fn pooled(
         let endpoint = endpoint(*address);
         let stream = local.pool.take(&endpoint, 0, reuse)?;
         local.node.metrics.upstream_reused.add(1);
-        Some(Hop { stream, endpoint, reused: true, parent: None })
+        Some(Hop { stream, endpoint, reused: true, parent: None, had: None })
     })
 }
 

@@ -46,7 +46,7 @@ pub(super) async fn open(
     let stream = secure::start(tls, stream, asked, relay::clock::now() + connect)
         .await
         .map_err(Error::Destination)?;
-    Ok(Hop { stream, endpoint: endpoint(address), reused: false, parent: None })
+    Ok(Hop { stream, endpoint: endpoint(address), reused: false, parent: None, had: None })
 }
 
 /// The CONNECT that asks for the tunnel. It is this node's own: of the client's request nothing is

@@ -12,6 +12,7 @@ mod listeners;
 mod memory;
 mod misbehaviour;
 mod names;
+mod owners;
 mod panics;
 mod parents;
 mod parts;

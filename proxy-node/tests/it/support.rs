@@ -20,6 +20,7 @@ use cluster_config::document::{
 };
 use dataplane::trace::span::Tracer;
 use proxy_node::{
+    cache::sketch::Sketch,
     config::Generation,
     dns::{
         self, Resolved, Resolver,
@@ -86,6 +87,7 @@ pub fn document(listen: SocketAddr) -> ProxyDocument {
             disk: 0,
             max_object_size: 1 << 20,
             collapsed_forwarding: true,
+            owners: false,
             follow_timeout: long,
             range_offset_limit: 1 << 16,
             store_until_close: false,
@@ -147,6 +149,15 @@ impl Proxy {
         Self::with_names(change, HashMap::new())
     }
 
+    /// A node of this name.
+    pub fn named(name: &'static str, change: impl FnOnce(&mut ProxyDocument)) -> Self {
+        let dns = |resolver: Resolver, mut questions: mpsc::Receiver<Question>| async move {
+            let unknown = |_, _| async { (Err(dns::Error::NotFound), Duration::from_secs(60)) };
+            dns::serve(resolver, &mut questions, unknown).await;
+        };
+        Self::with_dns(name, change, dns, None)
+    }
+
     /// `names`: what the resolver answers; others do not exist.
     pub fn with_names(
         change: impl FnOnce(&mut ProxyDocument),
@@ -188,7 +199,7 @@ impl Proxy {
             })
             .await;
         };
-        Self::with_dns(change, dns, tracer)
+        Self::with_dns(NAME, change, dns, tracer)
     }
 
     /// A node on a host with these files.
@@ -207,11 +218,12 @@ impl Proxy {
             })
             .await;
         };
-        Self::with_dns(|_| {}, dns, None)
+        Self::with_dns(NAME, |_| {}, dns, None)
     }
 
     /// `dns`: who answers the resolver's questions.
     fn with_dns<F: Future<Output = ()>>(
+        name: &'static str,
         change: impl FnOnce(&mut ProxyDocument),
         dns: impl FnOnce(Resolver, mpsc::Receiver<Question>) -> F + Send + 'static,
         tracer: Option<Tracer>,
@@ -227,7 +239,7 @@ impl Proxy {
         change(&mut document);
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("access.log");
-        let (recorder, _thread) = record::start(log.clone(), NAME).unwrap();
+        let (recorder, _thread) = record::start(log.clone(), name).unwrap();
         let (resolver, questions) = Resolver::new();
         let answering = resolver.clone();
         std::thread::spawn(move || {
@@ -237,13 +249,15 @@ impl Proxy {
         });
         let generation = Generation::from_document("r1".into(), document.clone(), file).unwrap();
         let node = Arc::new(Node {
-            name: NAME.into(),
-            cache_name: NAME.into(),
-            pseudonym: ArcSwap::from_pointee(format!("{NAME}.test")),
+            name: name.into(),
+            cache_name: name.into(),
+            pseudonym: ArcSwap::from_pointee(format!("{name}.test")),
             cluster_key: Key::new(&KEY),
             store: Store::new(document.cache.memory),
             current: ArcSwap::from_pointee(generation),
             cluster_names: ArcSwap::default(),
+            owners: ArcSwap::default(),
+            popular: Sketch::new(10),
             probe_targets: ArcSwap::default(),
             ports: ArcSwap::from_pointee(ClusterPorts::new(
                 [],

@@ -311,6 +311,13 @@ fn cache(context: &mut Context, written: schema::Cache) -> document::Cache {
             "make sure that the nodes have it; an override gives one node less",
         );
     }
+    if memory == 0 && written.owners {
+        context.warning(
+            "cache/owners",
+            "without memory nothing is cached, and nobody owns anything",
+            "give the cache some memory, or remove owners",
+        );
+    }
     if memory != 0 && largest > memory {
         let remedy = "make max_object_size smaller, or memory larger";
         context.warning(
@@ -339,6 +346,7 @@ fn cache(context: &mut Context, written: schema::Cache) -> document::Cache {
         disk,
         max_object_size: largest,
         collapsed_forwarding: written.collapsed_forwarding,
+        owners: written.owners,
         follow_timeout: written.follow_timeout.value,
         range_offset_limit: written.range_offset_limit.value,
         store_until_close: written.store_until_close,

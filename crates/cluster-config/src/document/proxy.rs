@@ -103,6 +103,9 @@ pub struct Cache {
     pub max_object_size: u64,
     /// Concurrent misses of one key share one fetch.
     pub collapsed_forwarding: bool,
+    /// A node that misses asks the node that owns the object before the origin.
+    #[serde(default)]
+    pub owners: bool,
     /// How long a request waits for a fetch of another that makes no progress.
     #[serde(default = "follow_timeout", with = "units::duration")]
     pub follow_timeout: Duration,

@@ -24,7 +24,7 @@ fn v1_lines() {
         ("PROXY UNKNOWN anything at all\r\n", None),
     ];
     for (line, addresses) in accepted {
-        let header = Header { command: Command::Proxy, addresses, nonce: None };
+        let header = Header { command: Command::Proxy, addresses, nonce: None, of_node: false };
         assert_eq!(
             parse(format!("{line}GET").as_bytes()),
             Ok(Some((header, line.len()))),
@@ -73,6 +73,7 @@ fn v2_refused() {
         ("half a TLV", v2(0x20, 0x00, &[1, 0]), Invalid::Tlv),
         ("TLV beyond the end", v2(0x20, 0x00, &[1, 0, 2, 0]), Invalid::Tlv),
         ("short nonce", v2(0x20, 0x00, &[NONCE_TYPE, 0, 1, 0]), Invalid::Tlv),
+        ("a node that says more", v2(0x20, 0x00, &[NODE_TYPE, 0, 1, 0]), Invalid::Tlv),
         (
             "two nonces",
             v2(
@@ -93,7 +94,10 @@ fn foreign_balancers_are_understood() {
     let unix = v2(0x21, 0x31, &[0; 216]);
     assert_eq!(
         parse(&unix),
-        Ok(Some((Header { command: Command::Proxy, addresses: None, nonce: None }, unix.len())))
+        Ok(Some((
+            Header { command: Command::Proxy, addresses: None, nonce: None, of_node: false },
+            unix.len()
+        )))
     );
     let with_tlvs = v2(
         0x21,
@@ -104,13 +108,26 @@ fn foreign_balancers_are_understood() {
         command: Command::Proxy,
         addresses: both("1.2.3.4:80", "5.6.7.8:256"),
         nonce: None,
+        of_node: false,
     };
     assert_eq!(parse(&with_tlvs), Ok(Some((header, with_tlvs.len()))));
     let local = v2(0x20, 0x11, &[9; 12]);
     assert_eq!(
         parse(&local),
-        Ok(Some((Header { command: Command::Local, addresses: None, nonce: None }, 28)))
+        Ok(Some((
+            Header { command: Command::Local, addresses: None, nonce: None, of_node: false },
+            28
+        )))
     );
+}
+
+#[test]
+fn a_node_says_that_it_is_one() {
+    let mut bytes = b"before".to_vec();
+    encode_of_node(&mut bytes, &[7; 32]);
+    let (command, nonce) = (Command::Local, Some([7; 32]));
+    let header = Header { command, addresses: None, nonce, of_node: true };
+    assert_eq!(parse(&bytes[6..]), Ok(Some((header, bytes.len() - 6))));
 }
 
 fn address() -> impl Strategy<Value = SocketAddr> {
@@ -134,7 +151,8 @@ proptest! {
         for len in 0..bytes.len() {
             prop_assert_eq!(parse(&bytes[..len]), Ok(None));
         }
-        let header = Header { command: Command::Proxy, addresses: Some(addresses), nonce };
+        let (command, addresses) = (Command::Proxy, Some(addresses));
+        let header = Header { command, addresses, nonce, of_node: false };
         let len = bytes.len();
         bytes.extend_from_slice(b"GET");
         prop_assert_eq!(parse(&bytes), Ok(Some((header, len))));
@@ -146,7 +164,8 @@ proptest! {
         let mut bytes = Vec::new();
         encode_line(&mut bytes, &addresses);
         prop_assert!(bytes.len() <= V1_MAX);
-        let header = Header { command: Command::Proxy, addresses: Some(addresses), nonce: None };
+        let (command, addresses) = (Command::Proxy, Some(addresses));
+        let header = Header { command, addresses, nonce: None, of_node: false };
         prop_assert_eq!(parse(&bytes), Ok(Some((header, bytes.len()))));
     }
 

@@ -73,6 +73,7 @@ pub(super) fn write(
             );
         }
     }
+    transaction.tell_origin(&mut head, object.from);
     transaction.common_fields(&mut head, delivery.took);
     head.connection(Persistence::of(keep, transaction.version));
     head.finish();

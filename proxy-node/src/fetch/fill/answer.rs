@@ -36,6 +36,8 @@ pub enum Lead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
     Stored,
+    /// It came from the node that owns it, which keeps it.
+    Owned,
     /// Validated: what was stored is still good.
     Unmodified,
     /// Stale, for want of an answer.

@@ -19,6 +19,7 @@ use crate::{
     fetch::order::Order,
     local::Local,
     relay::{Received, bound_to_client},
+    upstream::Hop,
 };
 
 /// How long a fill goes on that nobody reads any more.
@@ -45,11 +46,15 @@ impl Filling {
         Self { local: local.clone(), object: object.clone(), body, settled: false }
     }
 
-    /// The body is complete.
-    fn settle(mut self) {
+    /// The body is complete. What is not kept goes with its last reader.
+    fn settle(mut self, keeps: bool) {
         self.settled = true;
         self.body.complete();
-        self.local.node.store.settle(&self.object);
+        if keeps {
+            self.local.node.store.settle(&self.object);
+        } else {
+            self.local.node.store.remove(&self.object);
+        }
     }
 }
 
@@ -73,11 +78,17 @@ pub(super) async fn fill(order: Order, filling: Filling, received: Received) {
         .bytes_from_origins
         .add(hop.stream.received().saturating_sub(before) + bytes.len() as u64);
     if complete {
-        filling.settle();
+        filling.settle(is_kept(&order, &hop));
         if head.persistent(Method::Get) && !bound_to_client(&order.request) {
             hop.keep(&order.local);
         }
     }
+}
+
+/// Whether what comes over this connection is kept: what another node owns and keeps only where it
+/// is asked for often.
+pub(super) fn is_kept(order: &Order, hop: &Hop) -> bool {
+    hop.had.is_none() || order.owner.as_ref().is_some_and(|(_, hot)| *hot)
 }
 
 /// Moves the body from the connection into the object. False: it broke off, or nobody wants it.

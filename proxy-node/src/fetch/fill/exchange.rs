@@ -11,6 +11,7 @@ use relay::{
     stream::Stream,
 };
 
+use super::owner;
 use crate::{
     cache::hints::Hint,
     fetch::{order::Order, ticket::Ticket},
@@ -23,16 +24,16 @@ use crate::{
 /// Sends the request and reads the head of the answer; once more when a pooled connection turns out
 /// to be closed.
 pub(super) async fn run(order: &Order, ticket: &Ticket) -> Result<Received, Error> {
+    if let Some(received) = owner::ask(order, ticket).await? {
+        return Ok(received);
+    }
     let deadlines = order.generation.deadlines();
     let route = order.local.node.route(&order.generation, &order.destination);
     let mut from = From::pool_for(Method::Get);
     let pseudonym = order.local.node.pseudonym.load_full();
     let outgoing =
         Outgoing { request: &order.request, forwarded: order.forwarded, pseudonym: &pseudonym };
-    let conditions = order.validated().map(|stale| Conditions {
-        etag: stale.etag.as_deref(),
-        last_modified: stale.last_modified_text.as_deref(),
-    });
+    let conditions = conditions(order);
     let mut out = Vec::with_capacity(1024);
     let (began, parents) = (relay::clock::now(), &order.generation.parents);
     let mut tried = order.local.parents.begin(parents, order.request.view().target_text());
@@ -90,6 +91,14 @@ pub(super) async fn run(order: &Order, ticket: &Ticket) -> Result<Received, Erro
     }
 }
 
+/// What takes the place of the client's own conditions.
+pub(super) fn conditions(order: &Order) -> Option<Conditions<'_>> {
+    order.validated().map(|stale| Conditions {
+        etag: stale.etag.as_deref(),
+        last_modified: stale.last_modified_text.as_deref(),
+    })
+}
+
 /// Whether a parent answered in vain and another one is to be asked.
 fn asks_another(order: &Order, answer: &Received, interims: bool, tried: &mut Tried) -> bool {
     let phase = if interims { Phase::ResponseRelayed } else { Phase::Written };
@@ -100,7 +109,7 @@ fn asks_another(order: &Order, answer: &Received, interims: bool, tried: &mut Tr
 }
 
 /// Interim responses before it are for whoever waits.
-async fn final_head(
+pub(super) async fn final_head(
     order: &Order,
     stream: &mut Stream,
     head: &mut ResponseHead,

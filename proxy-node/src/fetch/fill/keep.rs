@@ -55,14 +55,9 @@ pub(super) async fn keep(
     drop(ticket);
     let hierarchy = received.hop.hierarchy();
     let cookies = cookies(&received.head, &received.bytes);
-    let answered = leader.send(Lead::Object {
-        object,
-        reader,
-        how: How::Stored,
-        hierarchy,
-        took: received.took,
-        cookies,
-    });
+    let how = if body::is_kept(&order, &received.hop) { How::Stored } else { How::Owned };
+    let answered =
+        leader.send(Lead::Object { object, reader, how, hierarchy, took: received.took, cookies });
     // The leader may be gone; the fill goes on for those who come.
     drop(answered);
     body::fill(order, filling, received).await;

@@ -25,6 +25,7 @@ fn cache() -> Cache {
         memory: 1 << 20,
         max_object_size: 1 << 20,
         collapsed_forwarding: true,
+        owners: false,
         follow_timeout: Duration::from_secs(2),
         range_offset_limit: 1000,
         store_until_close: false,

@@ -19,6 +19,12 @@ pub struct Cache {
     pub max_object_size: Size,
     /// Concurrent misses of one key share one fetch.
     pub collapsed_forwarding: bool,
+    /// Every object belongs to one node by the hash of its URL, the one that balancers with
+    /// `uri_hash` pick by: a node that has it not asks that node, at its relay listener, before the
+    /// origin, and keeps a copy only of what is asked for often. The nodes of one datacenter divide
+    /// what there is; one that is silent, gone or full is passed over. Requests with credentials go
+    /// to the origin. Off by default: it changes which node origins hear from.
+    pub owners: bool,
     /// How long a request waits for a fetch of another that makes no progress before it fetches for
     /// itself.
     pub follow_timeout: Duration,
@@ -50,6 +56,7 @@ impl Default for Cache {
             disk: None,
             max_object_size: size("50MiB"),
             collapsed_forwarding: true,
+            owners: false,
             follow_timeout: duration("2s"),
             range_offset_limit: size("1MiB"),
             store_until_close: false,

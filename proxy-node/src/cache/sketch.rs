@@ -1,17 +1,11 @@
-//! What is worth a place on a full disk: something that has been asked for before. How often it was
-//! is estimated by a count-min sketch whose counts are halved now and then (Einziger et al.,
-//! TinyLFU, 2017). While there is room, everything is stored: it displaces nothing.
+//! How often things were asked for lately, estimated in bounded memory: a count-min sketch whose
+//! counts are halved now and then (Einziger et al., TinyLFU, 2017). The disk tier asks it what is
+//! worth a place; a node, what of other nodes' objects is worth a copy of its own.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-/// Counters, a byte each; a power of two.
-const COUNTERS: usize = 1 << 20;
 /// Counters that each hash has.
 const ROWS: u32 = 4;
-/// After so many uses all counts are halved.
-const PERIOD: u64 = COUNTERS as u64 / 2;
-/// The least uses that make something worth it.
-const ASKED: u8 = 2;
 
 /// How often hashes were asked for lately. Any thread counts; a count that is lost is no harm.
 #[derive(Debug)]
@@ -20,16 +14,17 @@ pub struct Sketch {
     uses: AtomicU64,
 }
 
-impl Default for Sketch {
-    fn default() -> Self {
+impl Sketch {
+    /// One of 2 to the power of `bits` counters, a byte each. All are halved after half as many
+    /// uses.
+    #[must_use]
+    pub fn new(bits: u32) -> Self {
         Self {
-            counters: (0..COUNTERS).map(|_| AtomicU8::new(0)).collect(),
+            counters: (0..1_u64 << bits.clamp(1, 30)).map(|_| AtomicU8::new(0)).collect(),
             uses: AtomicU64::new(0),
         }
     }
-}
 
-impl Sketch {
     /// It was asked for.
     pub fn note(&self, hash: u64) {
         let least = self.estimate(hash);
@@ -38,7 +33,7 @@ impl Sketch {
                 counter.store(least + 1, Ordering::Relaxed);
             }
         }
-        if self.uses.fetch_add(1, Ordering::Relaxed) + 1 == PERIOD {
+        if self.uses.fetch_add(1, Ordering::Relaxed) + 1 == self.period() {
             self.uses.store(0, Ordering::Relaxed);
             for counter in &self.counters {
                 counter.store(counter.load(Ordering::Relaxed) / 2, Ordering::Relaxed);
@@ -46,13 +41,13 @@ impl Sketch {
         }
     }
 
-    /// Whether it has been asked for more than once.
-    #[must_use]
-    pub fn is_worth_it(&self, hash: u64) -> bool {
-        self.estimate(hash) >= ASKED
+    fn period(&self) -> u64 {
+        self.counters.len() as u64 / 2
     }
 
-    fn estimate(&self, hash: u64) -> u8 {
+    /// How often it was asked for lately, at the most.
+    #[must_use]
+    pub fn estimate(&self, hash: u64) -> u8 {
         self.counters(hash).map(|it| it.load(Ordering::Relaxed)).min().unwrap_or(0)
     }
 
@@ -60,7 +55,7 @@ impl Sketch {
         (0..ROWS).filter_map(move |row| {
             let mixed =
                 (hash.rotate_left(row * 16) ^ u64::from(row)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            let at = usize::try_from(mixed >> (64 - COUNTERS.trailing_zeros())).ok()?;
+            let at = usize::try_from(mixed >> (64 - self.counters.len().trailing_zeros())).ok()?;
             self.counters.get(at)
         })
     }
@@ -72,17 +67,18 @@ mod tests {
 
     #[test]
     fn once_is_not_enough_and_what_was_is_forgotten() {
-        let sketch = Sketch::default();
-        let hash = |number: u64| super::super::record::Secret(3).sum(&number.to_le_bytes());
+        let sketch = Sketch::new(20);
+        let (period, hash) =
+            (sketch.period(), |number: u64| number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         sketch.note(hash(1));
-        assert!(!sketch.is_worth_it(hash(1)));
+        assert_eq!(sketch.estimate(hash(1)), 1);
         sketch.note(hash(1));
-        assert!(sketch.is_worth_it(hash(1)) && !sketch.is_worth_it(hash(2)));
-        let scanned = (10..PERIOD + 10).filter(|number| {
+        assert_eq!((sketch.estimate(hash(1)), sketch.estimate(hash(2))), (2, 0));
+        let scanned = (10..period + 10).filter(|number| {
             sketch.note(hash(*number));
-            sketch.is_worth_it(hash(*number))
+            sketch.estimate(hash(*number)) >= 2
         });
-        assert!(scanned.count() < PERIOD as usize / 4);
-        assert!(!sketch.is_worth_it(hash(1)));
+        assert!(scanned.count() < period as usize / 4);
+        assert!(sketch.estimate(hash(1)) < 2);
     }
 }

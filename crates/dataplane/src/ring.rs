@@ -1,13 +1,13 @@
 //! Consistent hashing: each server stands at many points of a ring, and a key belongs to the server
 //! at the next point (Karger et al., 1997). A server that leaves gives its own keys away and nobody
-//! else's; one that comes takes what is its own from then on. Every balancer that knows the same
-//! servers agrees.
+//! else's; one that comes takes what is its own from then on. Every balancer, every node and every
+//! PAC file that knows the same servers agrees.
 //!
 //! With bounded load, a server that has more than its share of the requests under way is passed
 //! over, so that a hot key spills over to the servers that follow, always the same ones
 //! (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2018).
 
-use dataplane::hash::{hash, mix};
+use crate::hash::{hash, mix};
 
 /// Points of a server of the lowest weight. With so many, the largest of equal servers has about a
 /// fifth more than its share.
