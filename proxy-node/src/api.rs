@@ -268,9 +268,9 @@ impl ProxyNode for Api {
         let now = self.node.steady.seconds();
         let key = key(&request.get_ref().url)?;
         let store = &self.node.store;
-        let held = store.variants(&key);
+        let (held, parts) = (store.variants(&key), store.parts(&key));
         let mut variants: Vec<CachedVariant> =
-            held.iter().map(|object| variant(object, now)).collect();
+            held.iter().chain(&parts).map(|object| variant(object, now)).collect();
         if let Some(disk) = store.disk() {
             let fresh: Vec<Found> = disk.variants(&key).await;
             // What is in memory too is found there.

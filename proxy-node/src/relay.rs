@@ -9,23 +9,20 @@ mod broken;
 mod request;
 mod response;
 
-use std::{future, net::IpAddr, rc::Rc, sync::Arc};
+use std::{future, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use dataplane::connection::ConnectionEnd;
 use relay::{
     exchange::{self, Exchange},
-    field::Field,
-    head::{Response, ResponseHead, Version},
+    head::{ResponseHead, Version},
     interims::Interims,
     rewrite::BodyFields,
     stream::{Ahead, Stream},
 };
 
 use crate::{
-    cache::{key::Key, policy},
     config::Generation,
-    local::Local,
     request::Destination,
     transaction::{Request, Transaction},
     upstream,
@@ -35,16 +32,35 @@ use broken::{Progress, failed};
 pub use request::{Conditions, Outgoing, bound_to_client, write_request, write_request_to_node};
 pub use response::{Received, begin_response, finish};
 
-/// Relays a request and its answer. `cache_status` says why the cache has no part in it.
+/// What is relayed.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    pub request: &'a Request,
+    pub destination: &'a Destination,
+    /// Addresses of the destination, where a rule wanted them.
+    pub addresses: Option<&'a Arc<[IpAddr]>>,
+    /// Why the cache has no part in it.
+    pub cache_status: &'a str,
+}
+
+/// What is done with an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// It goes to the client.
+    Send,
+    /// Whoever had it relayed takes it, if the request has been sent to its end.
+    Take,
+}
+
+/// Relays a request and its answer, of which `answered` hears before the client does. `Err`: it is
+/// taken.
 pub async fn run(
     transaction: &mut Transaction,
     stream: &mut Stream,
-    request: &Request,
-    destination: &Destination,
-    key: &Key,
-    addresses: Option<Arc<[IpAddr]>>,
-    cache_status: &str,
-) -> ConnectionEnd {
+    asked: Asked<'_>,
+    answered: impl FnOnce(&Transaction, &Received) -> Then,
+) -> Result<ConnectionEnd, Box<Received>> {
+    let Asked { request, destination, addresses, cache_status } = asked;
     let deadlines = transaction.generation.deadlines();
     let generation = transaction.generation.clone();
     let mut attempts = Attempts::new(transaction, request);
@@ -57,19 +73,19 @@ pub async fn run(
             transaction.client.address,
             route,
             attempts.from,
-            addresses.clone(),
+            addresses.cloned(),
             &mut attempts.tried,
         );
         let mut hop = match unless_it_leaves(stream, connecting).await {
             Some(Ok(hop)) => hop,
             Some(Err(failure)) => {
                 let Some(answer) = attempts.held else {
-                    return transaction.refuse(stream, request, failure, None).await;
+                    return Ok(transaction.refuse(stream, request, failure, None).await);
                 };
                 let upload = &mut nothing_to_send();
-                return finish(transaction, stream, request, answer, upload, cache_status).await;
+                return Ok(finish(transaction, stream, request, answer, upload, cache_status).await);
             }
-            None => return transaction.left(),
+            None => return Ok(transaction.left()),
         };
         transaction.record.hierarchy = hop.hierarchy();
         let pseudonym = transaction.local.node.pseudonym.load_full();
@@ -80,25 +96,24 @@ pub async fn run(
         head.set_may_switch(request.head.upgrades());
         let mut exchange = Exchange::new(stream, &mut hop.stream, &mut attempts.upload, &deadlines);
         let (out, version) = (&transaction.out, transaction.version);
-        let answered =
+        let head_of_it =
             head_of_answer(&mut exchange, out, &mut head, &generation, version, &pseudonym).await;
         let phase = exchange.phase();
-        let failure = match answered {
+        let failure = match head_of_it {
             Ok(bytes) => {
                 let answer = Received { hop, head, bytes, took: relay::clock::since(began) };
                 if answer.head.status() == 101 {
-                    return response::switch(transaction, stream, request, answer).await;
+                    return Ok(response::switch(transaction, stream, request, answer).await);
                 }
                 let Some(answer) = attempts.answered(transaction, destination, answer, phase)
                 else {
                     continue;
                 };
-                let method = request.view().method_text().as_bytes();
-                if policy::invalidates(method, answer.head.status()) {
-                    invalidate(&transaction.local, key, answer.head.view(&answer.bytes));
-                }
                 let upload = &mut attempts.upload;
-                return finish(transaction, stream, request, answer, upload, cache_status).await;
+                if answered(transaction, &answer) == Then::Take && upload.is_done() {
+                    return Err(Box::new(answer));
+                }
+                return Ok(finish(transaction, stream, request, answer, upload, cache_status).await);
             }
             Err(failure) => failure,
         };
@@ -107,10 +122,10 @@ pub async fn run(
         }
         if let Some(answer) = attempts.held {
             let upload = &mut nothing_to_send();
-            return finish(transaction, stream, request, answer, upload, cache_status).await;
+            return Ok(finish(transaction, stream, request, answer, upload, cache_status).await);
         }
         let progress = Progress { answered: None, parent: hop.parent().is_some() };
-        return failed(transaction, stream, request, failure, progress).await;
+        return Ok(failed(transaction, stream, request, failure, progress).await);
     }
 }
 
@@ -144,15 +159,4 @@ async fn head_of_answer(
             },
         )
         .await
-}
-
-/// RFC 9111 §4.4: what is stored for the target, and for what Location and Content-Location name
-/// on the same origin, is doubtful now.
-fn invalidate(local: &Rc<Local>, key: &Key, response: Response<'_>) {
-    local.node.store.invalidate(key);
-    for field in [Field::Location, Field::ContentLocation] {
-        if let Some(other) = response.value(field).and_then(|value| key.sibling(value)) {
-            local.node.store.invalidate(&other);
-        }
-    }
 }

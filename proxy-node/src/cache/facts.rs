@@ -1,5 +1,6 @@
 //! What the cache has to know of a request or of a response, gathered in one pass over its fields.
 
+mod content_range;
 mod date;
 mod request;
 mod response;
@@ -9,6 +10,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+pub use content_range::{ContentRange, Part};
 pub use date::http_date;
 pub use request::RequestFacts;
 pub use response::{Expires, ResponseFacts, Vary};

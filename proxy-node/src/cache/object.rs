@@ -10,15 +10,20 @@ use std::{
 use bytes::Bytes;
 
 use crate::cache::{
-    budget::Charge, content::Content, facts::ResponseFacts, key::Key, policy::Freshness,
-    tags::Tags, vary::Selection,
+    budget::Charge,
+    content::Content,
+    facts::{Part, ResponseFacts},
+    key::Key,
+    policy::Freshness,
+    tags::Tags,
+    vary::Selection,
 };
-pub use head::{fields, refreshed};
+pub use head::{fields, refreshed, whole};
 
 /// What an object costs beside its bytes: the structure itself, its body's, maps, queues, and what
 /// the allocator takes for a dozen allocations. Measured: `tests/it/memory.rs` fails when it is too
 /// little.
-pub const OVERHEAD: u64 = 1344;
+pub const OVERHEAD: u64 = 1440;
 
 /// One stored response: immutable but for its body, which may still be growing, and for what the
 /// store keeps in it.
@@ -48,6 +53,8 @@ pub struct Object {
     pub content: Content,
     /// What its origin calls it.
     pub tags: Tags,
+    /// Which bytes these are, where they are not all (RFC 9111 §3.3).
+    pub part: Option<Box<Part>>,
     /// How often it was used since eviction last looked, up to 3.
     pub(super) used: AtomicU8,
     /// Bytes that the store has counted for it since its body is complete.
@@ -111,6 +118,7 @@ impl Object {
             declared,
             content,
             tags,
+            part: facts.part().cloned().map(Box::new),
             used: AtomicU8::new(0),
             settled: AtomicU64::new(0),
             kept: AtomicBool::new(false),

@@ -1,12 +1,14 @@
 //! What RFC 9111 lets a shared cache do: store a response, serve it, validate it first, or serve it
 //! stale. Pure.
 
+mod changes;
 mod freshness;
 mod overrides;
 mod pattern;
 mod reuse;
 mod storing;
 
+pub use changes::{HeadSays, Identity, head_says, invalidates, storable_posted};
 pub use freshness::{Freshness, Source, Times};
 pub use overrides::{Judgement, Overrides, judge};
 pub use pattern::{RefreshPattern, names_query};
@@ -48,13 +50,6 @@ pub fn eligible(request: &RequestFacts) -> Result<(), Bypass> {
     } else {
         Ok(())
     }
-}
-
-/// Whether an answer to an unsafe method makes what is stored for its URL doubtful (RFC 9111
-/// §4.4).
-#[must_use]
-pub fn invalidates(method: &[u8], status: u16) -> bool {
-    !matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE") && (200..400).contains(&status)
 }
 
 #[cfg(test)]

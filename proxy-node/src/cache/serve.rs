@@ -6,11 +6,11 @@ mod ranges;
 use std::ops::Range;
 
 use crate::cache::{
-    facts::{RequestFacts, http_date, none_match_names},
+    facts::{Part, RequestFacts, http_date, none_match_names},
     object::Object,
 };
 use ranges::Asked;
-pub use ranges::first_of;
+pub use ranges::{Spec, only_one};
 
 /// What is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +30,13 @@ pub enum Serving {
 /// Chooses (RFC 9110 §13.2.2). `range` is the value of Range.
 #[must_use]
 pub fn choose(object: &Object, request: &RequestFacts, range: Option<&[u8]>) -> Serving {
-    if object.status == 200 && not_modified(object, request) {
+    let asks = request.get || request.head;
+    if asks && matches!(object.status, 200 | 206) && not_modified(object, request) {
         return Serving::NotModified;
+    }
+    if let Some(part) = &object.part {
+        let asked = range.and_then(only_one).and_then(|spec| spec.within(part.of));
+        return Serving::Part(asked.map_or(part.bytes.clone(), |it| within(&it, part)), part.of);
     }
     // Of what is still growing, a part can be told from the whole where the origin has said how
     // long it will be.
@@ -56,6 +61,32 @@ pub fn choose(object: &Object, request: &RequestFacts, range: Option<&[u8]>) -> 
         // RFC 9110 §14.2: what is no range is ignored.
         Some(Asked::Several(_)) | None => Serving::Whole,
     }
+}
+
+/// What of these bytes a part has; all of it, where that is none.
+fn within(asked: &Range<u64>, part: &Part) -> Range<u64> {
+    let both = asked.start.max(part.bytes.start)..asked.end.min(part.bytes.end);
+    if both.is_empty() { part.bytes.clone() } else { both }
+}
+
+/// Whether a stored part has every byte that a request asks for (RFC 9111 §3.3).
+#[must_use]
+pub fn covers(object: &Object, request: &RequestFacts, range: &Spec) -> bool {
+    let Some(part) = &object.part else { return false };
+    request.get
+        && in_range_of(object, request)
+        && range
+            .within(part.of)
+            .is_some_and(|asked| part.bytes.start <= asked.start && asked.end <= part.bytes.end)
+}
+
+/// Whether a part that came is what a request asked for, from its first byte on: an origin may send
+/// less than that, and nothing else.
+#[must_use]
+pub fn is_asked_for(part: &Part, range: &Spec) -> bool {
+    range
+        .within(part.of)
+        .is_some_and(|asked| asked.start == part.bytes.start && part.bytes.end <= asked.end)
 }
 
 /// RFC 9110 §13.2.2: If-None-Match decides where it is there, else If-Modified-Since.

@@ -7,6 +7,7 @@
 mod bounds;
 mod filling;
 mod keeping;
+mod parts;
 pub mod purging;
 mod slot;
 

@@ -17,7 +17,7 @@ use crate::{
     },
     fetch::{
         owner::{self, Choice},
-        plan::{self, Found, Plan, Why},
+        plan::{self, Fetches, Found, Plan, Why},
     },
     node::Store,
     request::{self, Sender},
@@ -58,11 +58,16 @@ pub(super) async fn tell(
         told.steps.push(format!("cache: {}", bypassed(why)));
         return Answered::Elsewhere;
     }
-    let (stored, from_disk) = match store.peek(&key, request::sent_fields(request)) {
-        Some(object) => (Some(object), false),
-        None => (on_disk(store, &key, request).await, true),
-    };
     let (seconds, millis) = (node.steady.seconds(), node.steady.millis());
+    let (mut stored, mut place) = match store.peek(&key, request::sent_fields(request)) {
+        Some(object) => (Some(object), ""),
+        None => (on_disk(store, &key, request).await, " on the disk"),
+    };
+    if stored.is_none() && facts.range {
+        let fit = |part: &Object| planned.is_answered_by(part, seconds);
+        (stored, place) =
+            (store.part(&key, request::sent_fields(request), fit), " in a part that is stored");
+    }
     let described = match &stored {
         Some(object) => describe(&object.freshness, seconds),
         None => missing(store, &key, seconds),
@@ -78,7 +83,6 @@ pub(super) async fn tell(
     match plan::plan(&planned, found, cache, millis, unshared) {
         Plan::Serve { behind: None, .. } => {
             told.cache = "hit";
-            let place = if from_disk { " on the disk" } else { "" };
             told.steps.push(format!("cache: hit{place}, {described}"));
             Answered::FromCache
         }
@@ -173,6 +177,9 @@ fn bypassed(why: Why) -> String {
 /// Why nothing exists that the request selects.
 fn missing(store: &Store, key: &Key, now: u64) -> String {
     match store.variants(key).len() {
+        0 if !store.parts(key).is_empty() => {
+            format!("parts of {key} are stored, and not what is asked for")
+        }
         0 => format!("nothing is stored for {key}{}", purged(store, key, now)),
         others => {
             format!("none of the {others} variants stored for {key} is for these request fields")
@@ -206,7 +213,10 @@ fn fetched(fill: &plan::Fill) -> &'static str {
         _ if fill.validates => "; would be validated with the origin",
         Some(object) if !object.has_validator() => "; would be fetched anew: it has no validator",
         Some(_) => "; would be fetched anew",
-        None if fill.part => "; the whole would be fetched, and the part sent from it",
+        None if fill.fetches == Fetches::WholeForPart => {
+            "; the whole would be fetched, and the part sent from it"
+        }
+        None if fill.fetches == Fetches::Part => "; the part would be fetched and kept",
         None => "",
     }
 }

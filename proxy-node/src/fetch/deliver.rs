@@ -75,8 +75,10 @@ pub(super) async fn deliver(
             Box::pin(parts.send(transaction, stream, &mut writer, object)).await
         }
         (Serving::Part(part, _), _) => {
-            Box::pin(body::send(transaction, stream, fetch, &mut writer, delivery, part.clone()))
-                .await
+            // Of what is no whole, the content begins where the part does.
+            let first = object.part.as_ref().map_or(0, |part| part.bytes.start);
+            let part = part.start - first..part.end - first;
+            Box::pin(body::send(transaction, stream, fetch, &mut writer, delivery, part)).await
         }
         _ => stream.write_all(&[&transaction.out], deadline).await.into(),
     };

@@ -12,7 +12,7 @@
 mod answer;
 mod body;
 mod exchange;
-mod head;
+pub(super) mod head;
 mod keep;
 mod owner;
 
@@ -29,6 +29,7 @@ use crate::{
         policy::{self, Trouble},
     },
     record::Hierarchy,
+    relay::Received,
     respond::Error,
     steps::Steps,
 };
@@ -57,6 +58,25 @@ pub fn start(order: Order, ticket: Ticket) -> oneshot::Receiver<Lead> {
             None => fill.await,
             Some(steps) => steps.during(fill).await,
         }
+    });
+    leader
+}
+
+/// Keeps an answer that is here already, to a request whose body has been sent. The leader is
+/// answered through the receiver.
+pub(super) fn take(
+    order: Order,
+    ticket: Ticket,
+    answer: Received,
+    asked_at: u64,
+) -> oneshot::Receiver<Lead> {
+    let (told, leader) = oneshot::channel();
+    let worker = order.local.worker.clone();
+    let working = order.local.node.store.budget().work(FILL);
+    let fill = Box::pin(keep::keep(order, ticket, told, answer, asked_at));
+    worker.spawn(async move {
+        let _working = working;
+        fill.await;
     });
     leader
 }

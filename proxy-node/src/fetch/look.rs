@@ -12,8 +12,8 @@ use super::{
     follow::follow,
     lead::lead,
     order::Order,
-    past::{TRANSACTION, note, pass},
-    plan::{self, Found, Plan},
+    past::{self, TRANSACTION, note, pass},
+    plan::{self, Fetches, Found, Plan, Why},
     range,
     resource::Fetch,
     tier,
@@ -38,11 +38,11 @@ pub(super) async fn look(
 ) -> ControlFlow<ConnectionEnd> {
     let (stored, from_disk) = match find(transaction, fetch) {
         Stored::Here(object) => (Some(object), None),
-        Stored::Nowhere => (None, None),
+        Stored::Nowhere => (part(transaction, fetch), None),
         Stored::OnDisk(disk, reading) => {
             match Box::pin(tier::load(transaction, fetch, &disk, reading)).await {
                 Some((object, reader)) => (Some(object), Some(reader)),
-                None => (None, None),
+                None => (part(transaction, fetch), None),
             }
         }
     };
@@ -50,6 +50,7 @@ pub(super) async fn look(
         Some(reader) => Some((reader, Outcome::Hit)),
         None => object.content.reader().map(|reader| (reader, Outcome::MemHit)),
     };
+    let known = if fetch.facts.head { stored.clone() } else { None };
     match plan(transaction, fetch, stored) {
         Plan::Serve { object, age, behind } => {
             let Some((reader, outcome)) = reader(&object, from_disk) else {
@@ -75,6 +76,9 @@ pub(super) async fn look(
         Plan::Refuse => ControlFlow::Break(
             Box::pin(transaction.refuse(stream, fetch.request, Error::OnlyIfCached, None)).await,
         ),
+        Plan::Pass(why @ Why::Unfit(_)) if let Some(known) = known => {
+            ControlFlow::Break(Box::pin(past::head(transaction, stream, fetch, why, known)).await)
+        }
         Plan::Pass(why) => {
             ControlFlow::Break(Box::pin(pass(transaction, stream, fetch, why)).await)
         }
@@ -101,6 +105,16 @@ fn find(transaction: &Transaction, fetch: &Fetch<'_>) -> Stored {
         Some(reading) => Stored::OnDisk(disk, reading),
         None => Stored::Nowhere,
     }
+}
+
+/// What there is of something that nobody has whole, where that is what is asked for.
+fn part(transaction: &Transaction, fetch: &Fetch<'_>) -> Option<Arc<Object>> {
+    if !fetch.facts.range {
+        return None;
+    }
+    let (planned, now) = (fetch.planned(), transaction.seconds());
+    let fit = |part: &Object| planned.is_answered_by(part, now);
+    transaction.local.node.store.part(&fetch.key, fetch.fields(), fit)
 }
 
 /// The plan for what is stored.
@@ -159,10 +173,10 @@ async fn fetched(
     };
     ControlFlow::Break(match join {
         Join::Changed(_) => return ControlFlow::Continue(()),
-        Join::Follow(follower) if plan.part => {
+        Join::Follow(follower) if plan.fetches == Fetches::WholeForPart => {
             range::follow(transaction, stream, fetch, follower, plan.why).await
         }
-        Join::Lead(ticket) if plan.part => {
+        Join::Lead(ticket) if plan.fetches == Fetches::WholeForPart => {
             range::lead(transaction, stream, fetch, ticket, plan).await
         }
         Join::Follow(follower) => follow(transaction, stream, fetch, follower, plan).await,

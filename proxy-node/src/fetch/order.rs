@@ -97,6 +97,12 @@ impl Order {
         Some(Self { behind: true, ..order })
     }
 
+    /// The order that a POST leaves behind: what it got is what a GET would get.
+    pub(super) fn posted(transaction: &Transaction, fetch: &Fetch<'_>) -> Self {
+        let facts = fetch.facts.as_plain_get();
+        Self { facts, ..Self::anew(transaction, fetch) }
+    }
+
     /// The same without these fields.
     fn without(self, names: &[&[u8]]) -> Option<Self> {
         let request = without(&self.request, names)?;

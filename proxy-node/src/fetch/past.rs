@@ -1,11 +1,26 @@
 //! To the next hop, past the cache.
 
-use dataplane::connection::ConnectionEnd;
-use relay::stream::Stream;
+use std::sync::Arc;
 
-use super::{plan::Why, resource::Fetch};
+use dataplane::connection::ConnectionEnd;
+use relay::{exchange::Upload, framing::BodyFraming, stream::Stream};
+
+use super::{
+    changes::Changes,
+    deliver::{Delivery, deliver},
+    fill::{self, Lead},
+    order::Order,
+    plan::Why,
+    resource::Fetch,
+};
 use crate::{
-    cache::policy::Unfit, record::Outcome, relay as forward, respond::Error,
+    cache::{
+        object::Object,
+        policy::{Bypass, Unfit},
+    },
+    record::Outcome,
+    relay::{self as forward, Asked, Received},
+    respond::Error,
     transaction::Transaction,
 };
 
@@ -32,6 +47,23 @@ pub(super) async fn pass(
     forward(transaction, stream, fetch, why).await
 }
 
+/// A HEAD for what is `stored` and not fit goes there too, and its answer may renew that.
+pub(super) async fn head(
+    transaction: &mut Transaction,
+    stream: &mut Stream,
+    fetch: &Fetch<'_>,
+    why: Why,
+    stored: Arc<Object>,
+) -> ConnectionEnd {
+    note(transaction, why);
+    let store = transaction.local.node.store.clone();
+    if !store.has_room_for_work() {
+        return transaction.refuse(stream, fetch.request, Error::Limit, None).await;
+    }
+    let _working = store.budget().work(TRANSACTION);
+    asking_of(transaction, stream, fetch, why, Some(stored)).await
+}
+
 /// Counts why the cache does not answer by itself, and notes it for the log.
 pub(super) fn note(transaction: &mut Transaction, why: Why) {
     match why {
@@ -50,10 +82,63 @@ pub(super) async fn forward(
     fetch: &Fetch<'_>,
     why: Why,
 ) -> ConnectionEnd {
+    asking_of(transaction, stream, fetch, why, None).await
+}
+
+/// The same; the answer to a HEAD may say something of what is `stored`.
+async fn asking_of(
+    transaction: &mut Transaction,
+    stream: &mut Stream,
+    fetch: &Fetch<'_>,
+    why: Why,
+    stored: Option<Arc<Object>>,
+) -> ConnectionEnd {
     let status = cache_status(transaction, why.cache_status());
-    let addresses = fetch.addresses.clone();
-    let Fetch { request, destination, key, .. } = fetch;
-    forward::run(transaction, stream, request, destination, key, addresses, &status).await
+    let Fetch { request, destination, .. } = *fetch;
+    let addresses = fetch.addresses.as_ref();
+    let asked = Asked { request, destination, addresses, cache_status: &status };
+    let changes = Changes::new(transaction, fetch, why, stored);
+    let answered =
+        |transaction: &Transaction, answer: &Received| changes.answered(transaction, fetch, answer);
+    match forward::run(transaction, stream, asked, answered).await {
+        Ok(end) => end,
+        Err(answer) => {
+            Box::pin(posted(transaction, stream, fetch, *answer, changes.asked_at())).await
+        }
+    }
+}
+
+/// The answer to a POST that may answer a GET as well is kept, and sent from there.
+async fn posted(
+    transaction: &mut Transaction,
+    stream: &mut Stream,
+    fetch: &Fetch<'_>,
+    answer: Received,
+    asked_at: u64,
+) -> ConnectionEnd {
+    let ticket = transaction.local.node.store.lead(&fetch.key);
+    let order = Order::posted(transaction, fetch);
+    let leader = fill::take(order, ticket, answer, asked_at);
+    let Some(led) = forward::unless_it_leaves(stream, leader).await else {
+        return transaction.left();
+    };
+    let reason = Why::Bypass(Bypass::Method).cache_status();
+    match led {
+        Ok(Lead::Object { object, reader, hierarchy, took, cookies, .. }) => {
+            transaction.record.hierarchy = hierarchy;
+            let age = object.freshness.age(transaction.seconds());
+            let status = Some(format!("{reason}; stored"));
+            let mut delivery = Delivery { object, reader, status, took, age, leads: true, cookies };
+            deliver(transaction, stream, fetch, &mut delivery).await
+        }
+        Ok(Lead::Response(answer, _)) => {
+            let status = cache_status(transaction, reason);
+            let mut upload = Upload::new(BodyFraming::Empty, false);
+            forward::finish(transaction, stream, fetch.request, *answer, &mut upload, &status).await
+        }
+        Ok(Lead::Failed(failure)) => transaction.refuse(stream, fetch.request, failure, None).await,
+        Err(_) => transaction.refuse(stream, fetch.request, Error::Internal, None).await,
+    }
 }
 
 /// A value of Cache-Status (RFC 9211).

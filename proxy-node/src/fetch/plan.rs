@@ -20,8 +20,8 @@ pub struct Request<'a> {
     pub facts: &'a RequestFacts,
     /// It asks for another protocol.
     pub upgrades: bool,
-    /// The first byte of the part that it asks for; `None`: no part, its end, or several.
-    pub first_byte: Option<u64>,
+    /// The part that it asks for; `None`: no part, or several.
+    pub range: Option<serve::Spec>,
 }
 
 impl<'a> Request<'a> {
@@ -32,8 +32,32 @@ impl<'a> Request<'a> {
         Self {
             facts,
             upgrades: request.upgrade().is_some(),
-            first_byte: range.and_then(serve::first_of),
+            range: range.and_then(serve::only_one),
         }
+    }
+
+    /// The first byte of the part that it asks for, where it says so.
+    fn first_byte(&self) -> Option<u64> {
+        self.range.and_then(serve::Spec::first)
+    }
+
+    /// Whether it asks for a part that can be put together with others. An answer to If-Range may
+    /// lack the fields that the client has already (RFC 9110 §15.3.7).
+    #[must_use]
+    pub const fn wants_a_part_to_keep(&self) -> bool {
+        let facts = self.facts;
+        self.range.is_some()
+            && !facts.authorization
+            && !facts.conditional()
+            && facts.if_range.is_none()
+    }
+
+    /// Whether a stored part answers it at `now`, in steady seconds: one that is not fresh does
+    /// not, as there is no whole to be validated with it.
+    #[must_use]
+    pub fn is_answered_by(&self, part: &Object, now: u64) -> bool {
+        self.range.is_some_and(|range| serve::covers(part, self.facts, &range))
+            && policy::usable(&part.freshness, &self.facts.directives, now).is_ok()
     }
 }
 
@@ -75,8 +99,18 @@ pub struct Fill {
     pub validates: bool,
     /// The request may wait for the fill of another, and others may wait for its own.
     pub shared: bool,
-    /// A part is asked for, and the whole is fetched.
-    pub part: bool,
+    pub fetches: Fetches,
+}
+
+/// What is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fetches {
+    /// What is asked for, which is the whole.
+    Whole,
+    /// The whole, of which a part is asked for.
+    WholeForPart,
+    /// The part that is asked for, which is kept to be put together with others.
+    Part,
 }
 
 impl Fill {
@@ -168,7 +202,7 @@ pub fn plan(
                         validates: object.can_be_validated(),
                         found: Some(object.clone()),
                         shared: true,
-                        part: false,
+                        fetches: Fetches::Whole,
                     };
                     let age = object.freshness.age(now / 1000);
                     return Plan::Serve { object, age, behind: Some(behind) };
@@ -202,16 +236,21 @@ fn fetch(
     if !facts.range {
         let own = personal || (facts.conditional() && !validates);
         let shared = !own && cache.collapsed_forwarding;
-        return Plan::Fill(Fill { why, found, validates, shared, part: false });
+        return Plan::Fill(Fill { why, found, validates, shared, fetches: Fetches::Whole });
     }
     // The whole is worth fetching where the part begins near its beginning, so that nobody waits
     // for long or fetches much in vain.
-    let near = request.first_byte.is_some_and(|first| first < cache.range_offset_limit);
+    let near = request.first_byte().is_some_and(|first| first < cache.range_offset_limit);
     let own = personal || facts.conditional() || !cache.collapsed_forwarding;
-    if !near || own || unshared() {
+    if near && !own && !unshared() {
+        let fetches = Fetches::WholeForPart;
+        return Plan::Fill(Fill { why, found, validates, shared: true, fetches });
+    }
+    if !request.wants_a_part_to_keep() {
         return Plan::Pass(why);
     }
-    Plan::Fill(Fill { why, found, validates, shared: true, part: true })
+    let fetches = Fetches::Part;
+    Plan::Fill(Fill { why, found, validates: false, shared: false, fetches })
 }
 
 /// Whether something stale is served before it is validated. A HEAD cannot validate it.
@@ -238,7 +277,7 @@ pub fn is_near(request: &Request<'_>, object: &Object, cache: &Cache) -> bool {
     let limit = cache.range_offset_limit;
     object.length().is_some()
         && request
-            .first_byte
+            .first_byte()
             .is_some_and(|first| limit > 0 && first <= object.content.len().saturating_add(limit))
 }
 

@@ -1,5 +1,5 @@
 //! Requests for a part of what is not stored: the whole is fetched and kept, and the part is sent
-//! from it as it comes. [`super::plan`] says which; all others go to the origin as they are.
+//! from it as it comes. [`super::plan`] says which; others are asked for alone.
 
 use dataplane::connection::ConnectionEnd;
 use relay::stream::Stream;
@@ -11,7 +11,7 @@ use super::{
     lead::{filled, hinted},
     order::Order,
     past::forward,
-    plan::{self, Why},
+    plan::{self, Fetches, Why},
     resource::Fetch,
     ticket::{Filled, Follower, Ticket},
 };
@@ -35,6 +35,21 @@ pub(super) async fn follow(
         return deliver(transaction, stream, fetch, &mut delivery).await;
     }
     forward(transaction, stream, fetch, why).await
+}
+
+/// Fetches the part alone.
+async fn alone(
+    transaction: &mut Transaction,
+    stream: &mut Stream,
+    fetch: &Fetch<'_>,
+    plan: plan::Fill,
+) -> ConnectionEnd {
+    if !fetch.planned().wants_a_part_to_keep() {
+        return forward(transaction, stream, fetch, plan.why).await;
+    }
+    let plan = plan::Fill { validates: false, shared: false, fetches: Fetches::Part, ..plan };
+    let ticket = transaction.local.node.store.lead(&fetch.key);
+    super::lead::lead(transaction, stream, fetch, ticket, plan).await
 }
 
 /// Fetches the whole; what cannot be kept is given up, and the part alone is asked for.
@@ -66,7 +81,7 @@ pub(super) async fn lead(
         Ok(Lead::Failed(failure)) => transaction.refuse(stream, fetch.request, failure, None).await,
         // Of unknown length, or not kept: the part alone is asked for.
         Ok(Lead::Object { .. } | Lead::Response(..)) => {
-            forward(transaction, stream, fetch, plan.why).await
+            Box::pin(alone(transaction, stream, fetch, plan)).await
         }
         Err(_) => transaction.refuse(stream, fetch.request, Error::Internal, None).await,
     }

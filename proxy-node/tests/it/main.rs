@@ -2,6 +2,7 @@
 
 mod api;
 mod cache;
+mod changes;
 mod connect;
 mod disk;
 mod explain;

@@ -26,7 +26,7 @@ use bytes::Bytes;
 
 use crate::cache::budget::{Budget, Charge};
 pub use reader::Reader;
-pub use segments::COPIED;
+pub use segments::{COPIED, charged};
 use segments::{End, State, offset, wake};
 
 /// How far the writer may be ahead of the slowest reader once the body no longer retains, in bytes.
@@ -61,6 +61,22 @@ impl Body {
             progress: AtomicU64::new(u64::MAX),
             wanted: AtomicBool::new(false),
         })
+    }
+
+    /// A complete body of these pieces, which have their charges already.
+    #[must_use]
+    pub fn of(budget: &Arc<Budget>, pieces: Vec<Bytes>) -> Arc<Self> {
+        let body = Self::new(budget);
+        let mut state = body.lock();
+        for piece in pieces.into_iter().filter(|piece| !piece.is_empty()) {
+            let (at, length) = (state.sealed, piece.len() as u64);
+            state.segments.push_back((at, piece));
+            state.sealed += length;
+            state.charged += length;
+        }
+        drop(state);
+        body.complete();
+        body
     }
 
     /// Appends. The bytes are copied, so that a small piece never keeps a large read buffer alive.

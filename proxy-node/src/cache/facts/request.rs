@@ -68,6 +68,18 @@ impl RequestFacts {
         facts
     }
 
+    /// The same as facts of a GET for the whole, without conditions.
+    #[must_use]
+    pub fn as_plain_get(&self) -> Self {
+        Self {
+            get: true,
+            directives: self.directives,
+            authorization: self.authorization,
+            cookie: self.cookie,
+            ..Self::default()
+        }
+    }
+
     /// Whether it says who asks, so that nobody but the origin may guess for how long and for whom
     /// its answer is good.
     #[must_use]

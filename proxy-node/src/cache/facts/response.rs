@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{http_date, targeted};
+use super::{
+    content_range::{ContentRange, Part},
+    http_date, targeted,
+};
 use crate::cache::directives::{ResponseDirectives, elements};
 
 /// Names in Vary that a stored response may have, and their bytes together. An origin that names
@@ -56,7 +59,7 @@ pub struct ResponseFacts {
     pub vary: Vary,
     /// Sets a cookie.
     pub set_cookie: bool,
-    pub content_range: bool,
+    pub content_range: ContentRange,
 }
 
 impl ResponseFacts {
@@ -82,7 +85,7 @@ impl ResponseFacts {
                     facts.last_modified_text =
                         facts.last_modified.map(|_| Bytes::copy_from_slice(value));
                 }
-                13 if name.eq_ignore_ascii_case(b"content-range") => facts.content_range = true,
+                13 if name.eq_ignore_ascii_case(b"content-range") => facts.content_range.add(value),
                 10 if name.eq_ignore_ascii_case(b"set-cookie") => facts.set_cookie = true,
                 7 if name.eq_ignore_ascii_case(b"expires") => facts.expires(value),
                 4 if name.eq_ignore_ascii_case(b"date") => facts.date = http_date(value),
@@ -99,6 +102,18 @@ impl ResponseFacts {
             (facts.directives, facts.expires, facts.targeted) = (directives, None, true);
         }
         facts
+    }
+
+    /// The part that it has, of an answer that has one.
+    #[must_use]
+    pub fn part(&self) -> Option<&Part> {
+        self.content_range.part().filter(|_| self.status == 206)
+    }
+
+    /// Whether it has an entity tag that says of every byte that it is the same (RFC 9110 §8.8.1).
+    #[must_use]
+    pub fn is_strong(&self) -> bool {
+        self.etag.as_ref().is_some_and(|etag| etag.starts_with(b"\""))
     }
 
     /// Of two, the earlier: one that cannot be read is the earliest (RFC 9111 §4.2.1, §5.3).

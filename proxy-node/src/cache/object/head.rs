@@ -37,6 +37,13 @@ pub fn refreshed(stored: &[u8], answer: &[u8]) -> Vec<u8> {
     }
 }
 
+/// The head of a whole, made of that of a part of it.
+#[must_use]
+pub fn whole(part: &[u8]) -> Vec<u8> {
+    let line_end = part.iter().position(|byte| *byte == b'\n').map_or(part.len(), |at| at + 1);
+    [b"HTTP/1.1 200 OK\r\n", part.get(line_end..).unwrap_or_default()].concat()
+}
+
 /// Fields of a 304 that say nothing about the stored body (RFC 9111 §3.2): they describe the
 /// stored representation, not the answer.
 fn keeps(name: &[u8]) -> bool {

@@ -154,7 +154,7 @@ pub(super) const fn guessable(status: u16) -> bool {
     matches!(status, 200..=203 | 300..=399 | 410)
 }
 
-/// Statuses that RFC 9110 §15.1 calls heuristically cacheable, without 206.
+/// Statuses that RFC 9110 §15.1 calls heuristically cacheable.
 pub(super) const fn heuristically_cacheable(status: u16) -> bool {
-    matches!(status, 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
+    matches!(status, 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }

@@ -1,7 +1,7 @@
 //! Whether a response may be stored (RFC 9111 §3).
 
 use super::freshness::{Freshness, heuristically_cacheable};
-use crate::cache::facts::{RequestFacts, ResponseFacts, Vary};
+use crate::cache::facts::{ContentRange, RequestFacts, ResponseFacts, Vary};
 
 /// Request fields that an origin gets from us and not from the client: what varies with them varies
 /// with who asks.
@@ -13,7 +13,7 @@ pub enum NotStored {
     /// Only answers to GET are stored.
     #[error("not an answer to a plain GET")]
     Method,
-    /// 206, 304 and what this cache does not know.
+    /// 304, a part that nobody asked for, and what this cache does not know.
     #[error("its status is not one that this cache stores")]
     Status,
     /// `must-understand`, of a status whose rules this cache does not know.
@@ -41,6 +41,9 @@ pub enum NotStored {
     /// off.
     #[error("its length is unknown and its end cannot be told from a lost connection")]
     Unframed,
+    /// A part that cannot be put together with others, or whose place is not certain.
+    #[error("a part without a strong entity tag, or not the one that was asked for")]
+    Part,
     /// Over `max_object_size`.
     #[error("larger than max_object_size")]
     TooLarge,
@@ -53,7 +56,7 @@ impl NotStored {
     /// Whether the next answer for the same URL is for one request only, as far as one can tell.
     #[must_use]
     pub const fn lasts(self) -> bool {
-        !matches!(self, Self::NoRoom | Self::Method)
+        !matches!(self, Self::NoRoom | Self::Method | Self::Part)
     }
 }
 
@@ -64,14 +67,21 @@ pub fn storable(
     freshness: &Freshness,
 ) -> Result<(), NotStored> {
     let directives = &response.directives;
-    if !request.get || request.range || request.directives.no_store {
+    if !request.get || request.directives.no_store {
         return Err(NotStored::Method);
     }
-    if !(200..=599).contains(&response.status)
-        || matches!(response.status, 206 | 304)
-        || response.content_range
-    {
-        return Err(NotStored::Status);
+    // RFC 9111 §3.3. Where a part was asked for, another answer than that or the whole may be one
+    // to the question for a part.
+    match (request.range, response.status) {
+        (true, 206) if response.part().is_none() || !response.is_strong() => {
+            return Err(NotStored::Part);
+        }
+        (true, 200) if response.content_range == ContentRange::None => {}
+        (true, 206) => {}
+        (true, _) => return Err(NotStored::Method),
+        (false, 206 | 304) => return Err(NotStored::Status),
+        (false, 200..=599) if response.content_range == ContentRange::None => {}
+        (false, _) => return Err(NotStored::Status),
     }
     if directives.must_understand && !is_understood(response.status) {
         return Err(NotStored::NotUnderstood);
@@ -105,7 +115,9 @@ pub fn storable(
     }
     let validator = response.etag.is_some() || response.last_modified.is_some();
     let lives = freshness.lifetime > freshness.initial_age && !directives.no_cache;
-    let serves_stale = !directives.forbids_stale()
+    // A part is served while it is fresh, and not behind that.
+    let serves_stale = response.status != 206
+        && !directives.forbids_stale()
         && (directives.stale_if_error.is_some_and(|grace| grace > 0)
             || directives.stale_while_revalidate.is_some_and(|grace| grace > 0));
     if lives || serves_stale || (validator && response.status == 200) {
@@ -116,10 +128,10 @@ pub fn storable(
 }
 
 /// Whether this cache does for a status what RFC 9110 §15 asks of caches: it knows all of them but
-/// 206 and 304, which it does not keep.
+/// 304, which it does not keep.
 const fn is_understood(status: u16) -> bool {
     matches!(
         status,
-        200..=205 | 300..=303 | 305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505
+        200..=206 | 300..=303 | 305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505
     )
 }

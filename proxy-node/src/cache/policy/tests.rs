@@ -10,6 +10,10 @@ use crate::cache::facts::{ResponseFacts, http_date_text};
 /// Names and values.
 type Fields<'a> = Vec<(&'a str, &'a str)>;
 
+const LIVES: (&str, &str) = ("Cache-Control", "max-age=60");
+const TAG: (&str, &str) = ("ETag", "\"a\"");
+const PART: (&str, &str) = ("Content-Range", "bytes 0-2/9");
+
 /// "Now" of these tests, in Unix seconds.
 const NOW: u64 = 1_800_000_000;
 const AT_ONCE: Times = Times { asked_at: NOW, received_at: NOW, wall: NOW };
@@ -191,6 +195,31 @@ fn what_may_be_stored() {
         ),
         (vec![], 200, vec![("Cache-Control", "public, max-age=9"), ("Set-Cookie", "a=b")], Ok(())),
         (vec![], 206, vec![("Cache-Control", "max-age=60")], Err(NotStored::Status)),
+        (vec![("Range", "bytes=0-2")], 206, vec![LIVES, TAG, PART], Ok(())),
+        (vec![("Range", "bytes=0-2")], 206, vec![TAG, PART], Err(NotStored::Useless)),
+        (vec![("Range", "bytes=0-2")], 206, vec![LIVES, PART], Err(NotStored::Part)),
+        (
+            vec![("Range", "bytes=0-2")],
+            206,
+            vec![LIVES, ("ETag", "W/\"a\""), PART],
+            Err(NotStored::Part),
+        ),
+        (
+            vec![("Range", "bytes=0-2")],
+            206,
+            vec![LIVES, TAG, ("Content-Range", "bytes 0-2/*")],
+            Err(NotStored::Part),
+        ),
+        (
+            vec![("Range", "bytes=0-2")],
+            206,
+            vec![LIVES, TAG, PART, ("Cache-Control", "private")],
+            Err(NotStored::Private),
+        ),
+        (vec![("Range", "bytes=0-2")], 200, vec![LIVES], Ok(())),
+        (vec![("Range", "bytes=0-2")], 200, vec![LIVES, PART], Err(NotStored::Method)),
+        (vec![("Range", "bytes=0-2")], 416, vec![LIVES], Err(NotStored::Method)),
+        (vec![("Range", "bytes=0-2")], 404, vec![LIVES], Err(NotStored::Method)),
         (vec![], 304, vec![("Cache-Control", "max-age=60")], Err(NotStored::Status)),
         (
             vec![],
@@ -219,12 +248,7 @@ fn what_may_be_stored() {
         (vec![], 302, vec![], Err(NotStored::Status)),
         (vec![], 404, vec![("Last-Modified", changed)], Ok(())),
         (vec![], 500, vec![], Err(NotStored::Status)),
-        (
-            vec![("Range", "bytes=0-1")],
-            200,
-            vec![("Cache-Control", "max-age=60")],
-            Err(NotStored::Method),
-        ),
+        (vec![("Range", "bytes=0-1")], 200, vec![("Cache-Control", "max-age=60")], Ok(())),
         (
             vec![("Cache-Control", "no-store")],
             200,

@@ -18,7 +18,7 @@ pub(super) enum Asked {
 
 /// One range of bytes: `a-b`, `a-` or `-n`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Spec {
+pub struct Spec {
     first: Option<u64>,
     last: Option<u64>,
 }
@@ -36,8 +36,15 @@ impl Spec {
         }
     }
 
+    /// The first byte; `None`: so many from the end.
+    #[must_use]
+    pub const fn first(self) -> Option<u64> {
+        self.first
+    }
+
     /// What it means of so many bytes; `None`: none of them.
-    pub(super) fn within(self, length: u64) -> Option<Range<u64>> {
+    #[must_use]
+    pub fn within(self, length: u64) -> Option<Range<u64>> {
         let part = match (self.first, self.last) {
             (Some(first), last) => {
                 first..last.map_or(length, |last| last.saturating_add(1)).min(length)
@@ -103,12 +110,11 @@ pub(super) fn within(specs: &[Spec], length: u64) -> Vec<Range<u64>> {
     apart
 }
 
-/// The first byte that a Range asks for, of a body whose length is not known yet; `None`: it is no
-/// single range of bytes from the beginning.
+/// The range of a request that asks for one; `None`: for none, or several.
 #[must_use]
-pub fn first_of(range: &[u8]) -> Option<u64> {
+pub fn only_one(range: &[u8]) -> Option<Spec> {
     match read(range)? {
-        Asked::One(spec) => spec.first,
+        Asked::One(spec) => Some(spec),
         Asked::Several(_) => None,
     }
 }
@@ -183,8 +189,8 @@ mod tests {
         ) {
             let mut range = b"bytes=".to_vec();
             range.extend(&value);
-            prop_assert!(first_of(&value).is_none() || value.contains(&b'='));
-            prop_assert!(first_of(&range).is_none() || value.contains(&b'-'));
+            prop_assert!(only_one(&value).is_none() || value.contains(&b'='));
+            prop_assert!(only_one(&range).is_none() || value.contains(&b'-'));
         }
     }
 }

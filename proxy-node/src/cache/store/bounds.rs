@@ -96,7 +96,7 @@ impl<E> Store<E> {
             if let Some((object, popular)) = shard.queues.victim() {
                 *empty = 0;
                 if let Some(slot) = shard.slots.get_mut(&object.key) {
-                    slot.variants.retain(|kept| !Arc::ptr_eq(kept, &object));
+                    slot.remove(&object);
                     if slot.is_empty() {
                         shard.slots.remove(&object.key);
                     }
@@ -105,6 +105,7 @@ impl<E> Store<E> {
                 // Its memory goes without the lock.
                 drop(shard);
                 if popular
+                    && object.part.is_none()
                     && let Some(disk) = &*self.disk.load()
                     && !disk.contains(&object.key)
                 {

@@ -20,6 +20,9 @@ impl<E> Store<E> {
         if object.content.is_on_disk() {
             return self.refresh_on_disk(object);
         }
+        if object.part.is_some() {
+            return self.insert_part(object, fill);
+        }
         let (mut shard, index, hash) = self.shard(&object.key);
         // Under the lock, so that no purge comes in between.
         if fill.void.load(Ordering::Acquire) || self.purging.concerns(object) {
@@ -35,6 +38,14 @@ impl<E> Store<E> {
             }
             !same
         });
+        // The whole is coming, or here.
+        slot.retain_parts(|part| {
+            let same = part.selection.digest() == object.selection.digest();
+            if same {
+                gone.push(part.clone());
+            }
+            !same
+        });
         // Most keys have one.
         slot.variants.reserve_exact(1);
         slot.variants.insert(0, object.clone());
@@ -44,15 +55,7 @@ impl<E> Store<E> {
         if slot.lists.is_some() || object.selection.names().is_some() {
             slot.list(&mut gone);
         }
-        gone.iter().for_each(|old| self.discharge(&mut shard, old));
-        object.kept.store(true, Ordering::Release);
-        self.objects.fetch_add(1, Ordering::Relaxed);
-        shard.objects += 1;
-        if object.content.is_complete() {
-            self.count(&mut shard, object, hash);
-        }
-        let objects = shard.objects;
-        shard.queues.sweep(objects);
+        self.take_in(&mut shard, object, &gone, hash);
         drop(shard);
         drop(gone);
         if self.evict(index) {
@@ -63,6 +66,25 @@ impl<E> Store<E> {
         }
         self.remove(object);
         false
+    }
+
+    /// An object has taken its place, and that of those which have `gone`.
+    pub(super) fn take_in(
+        &self,
+        shard: &mut Shard<E>,
+        object: &Arc<Object>,
+        gone: &[Arc<Object>],
+        hash: u64,
+    ) {
+        gone.iter().for_each(|old| self.discharge(shard, old));
+        object.kept.store(true, Ordering::Release);
+        self.objects.fetch_add(1, Ordering::Relaxed);
+        shard.objects += 1;
+        if object.content.is_complete() {
+            self.count(shard, object, hash);
+        }
+        let objects = shard.objects;
+        shard.queues.sweep(objects);
     }
 
     /// What is known of a body that stays on the disk has changed: that alone is written again.
@@ -102,7 +124,10 @@ impl<E> Store<E> {
     }
 
     /// The body is complete: from now on the object may be evicted, and it is written to the disk.
-    pub fn settle(&self, object: &Arc<Object>) {
+    pub fn settle(self: &Arc<Self>, object: &Arc<Object>) {
+        if object.part.is_some() {
+            return self.settle_part(object);
+        }
         self.settle_promoted(object);
         if object.is_kept() {
             self.offer(object, false);
@@ -124,12 +149,20 @@ impl<E> Store<E> {
     pub fn remove(&self, object: &Arc<Object>) {
         let mut shard = self.shard(&object.key).0;
         if let Some(slot) = shard.slots.get_mut(&object.key) {
-            slot.variants.retain(|kept| !Arc::ptr_eq(kept, object));
+            slot.remove(object);
             if slot.is_empty() {
                 shard.slots.remove(&object.key);
             }
         }
         self.discharge(&mut shard, object);
+    }
+
+    /// What is stored is not what its origin has any more: it goes, on the disk too.
+    pub fn outdate(&self, object: &Arc<Object>) {
+        self.remove(object);
+        if let Some(disk) = &*self.disk.load() {
+            disk.forget(&object.key);
+        }
     }
 
     /// Removes everything kept for a key, on the disk too, and keeps nothing of the fills in
@@ -148,11 +181,11 @@ impl<E> Store<E> {
     }
 
     pub(super) fn clear(&self, shard: &mut Shard<E>, slot: &Slot<E>) -> u64 {
-        slot.variants.iter().for_each(|object| self.discharge(shard, object));
+        slot.variants.iter().chain(slot.parts()).for_each(|object| self.discharge(shard, object));
         for pending in &slot.fills {
             pending.void.store(true, Ordering::Release);
         }
-        slot.variants.len() as u64
+        (slot.variants.len() + slot.parts().len()) as u64
     }
 
     /// Counts a complete object as one that can be evicted.

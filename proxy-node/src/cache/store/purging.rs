@@ -144,7 +144,8 @@ impl<E> Store<E> {
         let mut shard = self.shard(key).0;
         let Some(slot) = shard.slots.get_mut(key) else { return 0 };
         void(slot);
-        let variants = slot.variants.clone();
+        let mut variants = slot.variants.clone();
+        variants.extend_from_slice(slot.parts());
         if slot.is_empty() {
             shard.slots.remove(key);
         }
@@ -159,8 +160,11 @@ impl<E> Store<E> {
         for shard in &self.shards {
             Self::void_fills(shard, &purge.scope);
             // What has to be matched for each is nothing to do under the lock.
-            let all: Vec<Arc<Object>> =
-                lock(shard).slots.values().flat_map(|slot| slot.variants.iter().cloned()).collect();
+            let all: Vec<Arc<Object>> = lock(shard)
+                .slots
+                .values()
+                .flat_map(|slot| slot.variants.iter().chain(slot.parts()).cloned())
+                .collect();
             for object in all {
                 if purge.scope.matches(object.key.as_bytes(), &object.tags) {
                     self.take(&object, purge.mode);
@@ -172,8 +176,8 @@ impl<E> Store<E> {
     }
 
     fn take(&self, object: &Arc<Object>, mode: Mode) {
-        // What is still being fetched cannot be validated.
-        if mode == Mode::Soft && object.content.is_complete() {
+        // What is still being fetched cannot be validated, nor can what is not whole.
+        if mode == Mode::Soft && object.content.is_complete() && object.part.is_none() {
             object.purged.store(true, Ordering::Release);
         } else {
             self.remove(object);

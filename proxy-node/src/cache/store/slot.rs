@@ -16,22 +16,51 @@ pub(super) const MOST_LISTS: usize = 4;
 #[derive(Debug)]
 pub(super) struct Slot<E> {
     pub(super) variants: Vec<Arc<Object>>,
+    /// Parts of what is not there whole. Most keys have none.
+    pub(super) parts: Option<Box<Parts>>,
     pub(super) fills: Vec<Arc<Pending<E>>>,
     /// The lists of request fields that the variants named in Vary, newest first. `None`: no
     /// variant names any.
     pub(super) lists: Option<Arc<[Names]>>,
 }
 
+/// Parts of what is not there whole, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Parts(pub(super) Vec<Arc<Object>>);
+
 impl<E> Default for Slot<E> {
     fn default() -> Self {
-        Self { variants: Vec::new(), fills: Vec::new(), lists: None }
+        Self { variants: Vec::new(), parts: None, fills: Vec::new(), lists: None }
     }
 }
 
 impl<E> Slot<E> {
     /// Whether nothing is stored and nobody fills, so that it can go.
     pub(super) const fn is_empty(&self) -> bool {
-        self.variants.is_empty() && self.fills.is_empty()
+        self.variants.is_empty() && self.parts.is_none() && self.fills.is_empty()
+    }
+
+    /// Takes an object out.
+    pub(super) fn remove(&mut self, object: &Arc<Object>) {
+        if object.part.is_some() {
+            self.retain_parts(|kept| !Arc::ptr_eq(kept, object));
+        } else {
+            self.variants.retain(|kept| !Arc::ptr_eq(kept, object));
+        }
+    }
+
+    /// The parts, the oldest first.
+    pub(super) fn parts(&self) -> &[Arc<Object>] {
+        self.parts.as_ref().map_or(&[], |parts| &parts.0)
+    }
+
+    /// Takes out those that do not stay.
+    pub(super) fn retain_parts(&mut self, stays: impl FnMut(&Arc<Object>) -> bool) {
+        let Some(parts) = &mut self.parts else { return };
+        parts.0.retain(stays);
+        if parts.0.is_empty() {
+            self.parts = None;
+        }
     }
 
     /// The newest variant with one of these digests.

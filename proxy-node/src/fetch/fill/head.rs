@@ -8,8 +8,12 @@ use crate::relay::begin_response;
 const SET_COOKIE: &[u8] = b"set-cookie";
 
 /// The head as it is kept: hygiene applied, our Via added, a Date in any case; without framing,
-/// Age, Set-Cookie, and the empty line.
-pub(super) fn stored_head(head: &ResponseHead, bytes: &Bytes, pseudonym: &str) -> Vec<u8> {
+/// Age, Content-Range, Set-Cookie, and the empty line.
+pub(in crate::fetch) fn stored_head(
+    head: &ResponseHead,
+    bytes: &Bytes,
+    pseudonym: &str,
+) -> Vec<u8> {
     let mut written = Vec::new();
     let mut writer = begin_response(
         &mut written,
@@ -29,6 +33,7 @@ pub(super) fn stored_head(head: &ResponseHead, bytes: &Bytes, pseudonym: &str) -
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
         if !name.eq_ignore_ascii_case(b"age")
             && !name.eq_ignore_ascii_case(SET_COOKIE)
+            && !name.eq_ignore_ascii_case(b"content-range")
             && line != b"\r\n"
         {
             kept.extend_from_slice(line);
@@ -47,7 +52,7 @@ pub(super) fn cookies(head: &ResponseHead, bytes: &Bytes) -> Bytes {
     cookies.into()
 }
 
-pub(super) fn lines<'a>(
+pub(in crate::fetch) fn lines<'a>(
     head: &'a ResponseHead,
     bytes: &'a Bytes,
 ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use relay::{framing::BodyFraming, method::Method};
+use relay::{field::Field, framing::BodyFraming, method::Method};
 use tokio::sync::oneshot;
 
 use super::{
@@ -13,14 +13,17 @@ use super::{
 use crate::{
     cache::{
         content::{Content, memory::Body},
-        facts::{ResponseFacts, Vary},
-        key::Key,
-        object::{self, Object, Parts},
-        policy::{self, Judgement, NotStored},
+        facts::{Part, ResponseFacts, Vary},
+        object::{Object, Parts},
+        policy::{Judgement, NotStored},
+        serve,
         vary::{self, Selection},
     },
-    clock::unix_millis,
-    fetch::{order::Order, ticket::Ticket},
+    fetch::{
+        order::Order,
+        renew::{Renewal, judge, times},
+        ticket::Ticket,
+    },
     relay::{Received, bound_to_client},
 };
 
@@ -35,7 +38,8 @@ pub(super) async fn keep(
     let (object, body) = match storable(&order, &ticket, &received, asked_at) {
         Ok(storable) => storable,
         Err(reason) => {
-            if reason.lasts() {
+            // What a part is not says nothing of the whole.
+            if reason.lasts() && received.head.status() != 206 {
                 order
                     .local
                     .node
@@ -64,7 +68,7 @@ pub(super) async fn keep(
 }
 
 /// 304: the stored response is good for another while, with the fields of the answer (RFC 9111
-/// §4.3.4).
+/// §4.3.4). What they say may be that it is not to be kept.
 pub(super) fn refresh(
     order: &Order,
     ticket: &Ticket,
@@ -75,30 +79,29 @@ pub(super) fn refresh(
 ) {
     let Received { hop, head, bytes, took } = received;
     let hierarchy = hop.hierarchy();
-    let answer = stored_head(&head, &bytes, &order.local.node.pseudonym.load());
-    let merged = object::refreshed(&stale.head, &answer);
-    let targets = &order.generation.document.cache.targeted_fields;
-    let mut facts = ResponseFacts::targeted(stale.status, object::fields(&merged), targets);
-    // Age is not kept with the fields.
-    facts.age = ResponseFacts::new(304, lines(&head, &bytes)).age;
-    let Judgement { freshness, storable } = judge(order, &mut facts, &stale.key, asked_at);
     let cookies = cookies(&head, &bytes);
-    let parts = Parts {
-        key: stale.key.clone(),
-        head: merged.into(),
-        selection: stale.selection.clone(),
-        from: stale.from,
-        freshness,
-        declared: stale.declared,
-        content: stale.content.clone(),
+    let renewal = Renewal {
+        node: &order.local.node,
+        generation: &order.generation,
+        request: &order.facts,
+        head: &head,
+        bytes: &bytes,
+        asked_at,
     };
-    let new = Arc::new(Object::new(&facts, parts));
-    if matches!(storable, Err(NotStored::Private | NotStored::NoStore)) {
-        // It may be kept no longer. Those who wait go on their own.
-        order.local.node.store.invalidate(ticket.key());
-    } else if !ticket.store(&new) {
-        ticket.stand_in(&new);
-    }
+    let new = match renewal.of(stale, stale.selection.clone()) {
+        (new, Ok(())) => {
+            if !ticket.store(&new) {
+                ticket.stand_in(&new);
+            }
+            new
+        }
+        // It is for this request alone.
+        (new, Err(NotStored::Authorization | NotStored::Method)) => new,
+        (new, Err(_)) => {
+            order.local.node.store.outdate(stale);
+            new
+        }
+    };
     if head.persistent(Method::Get) && !bound_to_client(&order.request) {
         hop.keep(&order.local);
     }
@@ -124,9 +127,15 @@ fn storable(
     let (head, bytes) = (&received.head, &received.bytes);
     let targets = &order.generation.document.cache.targeted_fields;
     let mut facts = ResponseFacts::targeted(head.status(), lines(head, bytes), targets);
-    let Judgement { freshness, storable } = judge(order, &mut facts, ticket.key(), asked_at);
+    let times = times(&order.local.node, asked_at);
+    let Judgement { freshness, storable } =
+        judge(&order.generation, &order.facts, &mut facts, ticket.key(), times);
     storable?;
     let declared = declared(order, received)?;
+    if let Some(part) = facts.part() {
+        fits_in(order, part, declared)?;
+        outdates(order, &facts)?;
+    }
     let store = &order.local.node.store;
     if !store.has_room_in_flight(0, declared.unwrap_or(0)) {
         return Err(NotStored::NoRoom);
@@ -154,19 +163,26 @@ fn storable(
     Ok((Arc::new(Object::new(&facts, parts)), body))
 }
 
-/// When a response that has just come was asked for and came.
-fn times(order: &Order, asked_at: u64) -> policy::Times {
-    policy::Times {
-        asked_at,
-        received_at: order.local.node.steady.seconds(),
-        wall: unix_millis() / 1000,
+/// Whether a part may be kept: it is the one that was asked for, as long as it says, and of
+/// something that could be kept whole.
+fn fits_in(order: &Order, part: &Part, declared: Option<u64>) -> Result<(), NotStored> {
+    let asked = order.request.view().value(Field::Range).and_then(serve::only_one);
+    if part.of > order.generation.document.cache.max_object_size {
+        return Err(NotStored::TooLarge);
     }
+    let fits = asked.is_some_and(|asked| serve::is_asked_for(part, &asked))
+        && declared == Some(part.len());
+    if fits { Ok(()) } else { Err(NotStored::Part) }
 }
 
-/// What there is to say of an answer.
-fn judge(order: &Order, facts: &mut ResponseFacts, key: &Key, asked_at: u64) -> Judgement {
-    let patterns = &order.generation.refresh_patterns;
-    policy::judge(&order.facts, facts, key.as_bytes(), patterns, times(order, asked_at))
+/// A part of something else puts an end to the whole that was found; one of the same is not needed.
+fn outdates(order: &Order, facts: &ResponseFacts) -> Result<(), NotStored> {
+    let Some(found) = &order.stale else { return Ok(()) };
+    if found.etag == facts.etag {
+        return Err(NotStored::Part);
+    }
+    order.local.node.store.outdate(found);
+    Ok(())
 }
 
 /// The length of the body, where the origin says so in advance.

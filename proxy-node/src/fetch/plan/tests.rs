@@ -93,7 +93,11 @@ fn said(plan: &Plan) -> String {
             "{}{}{}, {}",
             if fill.validates { "validate" } else { "fetch" },
             if fill.shared { "" } else { " alone" },
-            if fill.part { " whole" } else { "" },
+            match fill.fetches {
+                Fetches::Whole => "",
+                Fetches::WholeForPart => " whole",
+                Fetches::Part => " part",
+            },
             fill.why.cache_status()
         ),
     }
@@ -108,8 +112,8 @@ fn facts(method: &str, fields: &str) -> RequestFacts {
 fn planned(method: &str, fields: &str, found: Found, cache: &Cache, unshared: bool) -> String {
     let facts = facts(method, fields);
     let range = fields.split("; ").find_map(|field| field.strip_prefix("Range: "));
-    let first_byte = range.and_then(|range| serve::first_of(range.as_bytes()));
-    let request = Request { facts: &facts, upgrades: false, first_byte };
+    let range = range.and_then(|range| serve::only_one(range.as_bytes()));
+    let request = Request { facts: &facts, upgrades: false, range };
     said(&plan(&request, found, cache, NOW, || unshared))
 }
 
@@ -146,8 +150,18 @@ fn what_is_stored_and_what_is_asked_decide() {
         ("GET", "Range: bytes=9000-; Cache-Control: only-if-cached", Some(GROWING), "refuse"),
         ("GET", "Range: bytes=0-1", None, "fetch whole, fwd=uri-miss"),
         ("GET", "Range: bytes=999-", None, "fetch whole, fwd=uri-miss"),
-        ("GET", "Range: bytes=1000-", None, "pass, fwd=uri-miss"),
-        ("GET", "Range: bytes=-1", None, "pass, fwd=uri-miss"),
+        ("GET", "Range: bytes=1000-", None, "fetch alone part, fwd=uri-miss"),
+        ("GET", "Range: bytes=-1", None, "fetch alone part, fwd=uri-miss"),
+        ("GET", "Range: bytes=-1", Some(STALE), "fetch alone part, fwd=stale"),
+        (
+            "GET",
+            "Range: bytes=0-1; Cache-Control: no-cache",
+            None,
+            "fetch alone part, fwd=uri-miss",
+        ),
+        ("GET", "Range: bytes=1000-; If-Range: \"a\"", None, "pass, fwd=uri-miss"),
+        ("GET", "Range: bytes=1000-; If-None-Match: \"a\"", None, "pass, fwd=uri-miss"),
+        ("GET", "Range: bytes=1000-1001,2000-2001", None, "pass, fwd=uri-miss"),
         ("GET", "Range: bytes=0-1; Authorization: x", None, "pass, fwd=uri-miss"),
         ("GET", "Range: bytes=0-1", Some(STALE), "validate whole, fwd=stale"),
     ] {
@@ -180,8 +194,8 @@ fn nobody_waits_where_that_is_switched_off_or_was_in_vain() {
     let part = "Range: bytes=0-1";
     for (fields, cache, unshared, want) in [
         ("", &alone, false, "fetch alone, fwd=uri-miss"),
-        (part, &alone, false, "pass, fwd=uri-miss"),
-        (part, &cache(), true, "pass, fwd=uri-miss"),
+        (part, &alone, false, "fetch alone part, fwd=uri-miss"),
+        (part, &cache(), true, "fetch alone part, fwd=uri-miss"),
     ] {
         assert_eq!(planned("GET", fields, Found::Nothing, cache, unshared), want, "{fields}");
     }
@@ -198,7 +212,7 @@ fn the_cache_has_no_say_in_some_requests() {
         ("GET", "If-Match: \"a\"", false, 1, Err(Why::Bypass(Bypass::Precondition))),
     ] {
         let facts = facts(method, fields);
-        let request = Request { facts: &facts, upgrades, first_byte: None };
+        let request = Request { facts: &facts, upgrades, range: None };
         assert_eq!(eligible(&request, capacity), want, "{method} {fields} {upgrades} {capacity}");
     }
 }

@@ -1,10 +1,14 @@
 //! The segments of a body in memory, its tail, and where everybody stands who reads or writes it.
 
-use std::{collections::VecDeque, sync::MutexGuard, task::Waker};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, MutexGuard},
+    task::Waker,
+};
 
 use bytes::Bytes;
 
-use crate::cache::budget::Charge;
+use crate::cache::budget::{Budget, Charge};
 
 /// Bytes of a full segment.
 const SEGMENT: usize = 64 * 1024;
@@ -45,6 +49,13 @@ impl AsRef<[u8]> for Segment {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
+}
+
+/// A copy of these bytes, charged.
+#[must_use]
+pub fn charged(budget: &Arc<Budget>, bytes: &[u8]) -> Bytes {
+    let charge = budget.hold(bytes.len() as u64);
+    Bytes::from_owner(Segment { bytes: bytes.to_vec(), _charge: Some(charge) })
 }
 
 #[derive(Debug, Default)]

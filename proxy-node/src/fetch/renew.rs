@@ -1,0 +1,80 @@
+//! What is stored, renewed by an answer that says that it is still good: a 304 (RFC 9111 §4.3.4),
+//! or one to a HEAD (§4.3.5).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use relay::head::ResponseHead;
+
+use super::fill::head::{lines, stored_head};
+use crate::{
+    cache::{
+        facts::{RequestFacts, ResponseFacts},
+        key::Key,
+        object::{self, Object, Parts},
+        policy::{self, Judgement, NotStored, Times},
+        vary::Selection,
+    },
+    clock::unix_millis,
+    config::Generation,
+    node::Node,
+};
+
+/// An answer that renews, and what is needed to judge it.
+pub(super) struct Renewal<'a> {
+    pub(super) node: &'a Node,
+    pub(super) generation: &'a Generation,
+    /// Of the request that it answers.
+    pub(super) request: &'a RequestFacts,
+    pub(super) head: &'a ResponseHead,
+    pub(super) bytes: &'a Bytes,
+    /// When it was asked for, in steady seconds.
+    pub(super) asked_at: u64,
+}
+
+impl Renewal<'_> {
+    /// What becomes of something stored (RFC 9111 §3.2), and whether that may be kept.
+    /// `selection`: what selects it from now on.
+    pub(super) fn of(
+        &self,
+        stale: &Object,
+        selection: Selection,
+    ) -> (Arc<Object>, Result<(), NotStored>) {
+        let answer = stored_head(self.head, self.bytes, &self.node.pseudonym.load());
+        let merged = object::refreshed(&stale.head, &answer);
+        let targets = &self.generation.document.cache.targeted_fields;
+        let mut facts = ResponseFacts::targeted(stale.status, object::fields(&merged), targets);
+        // Age is not kept with the fields.
+        facts.age = ResponseFacts::new(304, lines(self.head, self.bytes)).age;
+        let times = times(self.node, self.asked_at);
+        let request = self.request.as_plain_get();
+        let Judgement { freshness, storable } =
+            judge(self.generation, &request, &mut facts, &stale.key, times);
+        let parts = Parts {
+            key: stale.key.clone(),
+            head: merged.into(),
+            selection,
+            from: stale.from,
+            freshness,
+            declared: stale.declared,
+            content: stale.content.clone(),
+        };
+        (Arc::new(Object::new(&facts, parts)), storable)
+    }
+}
+
+/// When a response that has just come was asked for and came.
+pub(super) fn times(node: &Node, asked_at: u64) -> Times {
+    Times { asked_at, received_at: node.steady.seconds(), wall: unix_millis() / 1000 }
+}
+
+/// What there is to say of an answer.
+pub(super) fn judge(
+    generation: &Generation,
+    request: &RequestFacts,
+    facts: &mut ResponseFacts,
+    key: &Key,
+    times: Times,
+) -> Judgement {
+    policy::judge(request, facts, key.as_bytes(), &generation.refresh_patterns, times)
+}
