@@ -265,9 +265,6 @@ mod tests {
         );
         assert!(gets.gap >= Duration::from_millis(200), "nothing was ever answered: {gets:?}");
         let ((), [gets, connects]) = run(origin.address, origin.address, 2, wait()).await.unwrap();
-        assert!(
-            gets.failed == 0 && connects.failed == 0 && gets.sent > 0,
-            "{gets:?} {connects:?}"
-        );
+        assert!(gets.failed == 0 && connects.failed == 0 && gets.sent > 0, "{gets:?} {connects:?}");
     }
 }

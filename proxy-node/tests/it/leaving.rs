@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use cluster_config::document::proxy::QuickAbort;
+
 use crate::support::{Gate, Origin, Proxy, Then, connect, read_reply, response, until};
 
 /// An origin that answers nobody and counts who is left waiting no longer.
@@ -116,4 +118,54 @@ fn a_fill_goes_on_while_others_wait_for_it_and_ends_with_the_last() {
     until("the origin is left", || {
         (left.load(Ordering::SeqCst) == origin.requests().len()).then_some(())
     });
+}
+
+/// A body of which the origin sends so much, and the rest when the gate opens.
+fn in_two(whole: usize, first: usize, gate: &Gate) -> Origin {
+    let waiting = gate.clone();
+    Origin::start(move |stream, _| {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {whole}\r\nCache-Control: max-age=60\r\n\r\n"
+        );
+        let begun = [head.as_bytes(), &vec![b'x'; first]].concat();
+        drop(stream.write_all(&begun));
+        waiting.wait();
+        // Piece by piece: it ends when nobody takes any more.
+        for piece in vec![b'x'; whole - first].chunks(4096) {
+            if stream.write_all(piece).is_err() {
+                break;
+            }
+        }
+        Then::Keep
+    })
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_is_fetched_to_its_end_by_the_rules() {
+    let cases = [
+        (None, 300_000, 50_000, true),
+        (Some((16 << 10, 16 << 10, 95)), 300_000, 50_000, false),
+        (Some((16 << 10, 16 << 10, 95)), 300_000, 290_000, true),
+        (Some((0, 1 << 20, 50)), 300_000, 200_000, true),
+        (Some((0, 1 << 20, 80)), 300_000, 200_000, false),
+    ];
+    for (rules, whole, first, stored) in cases {
+        let gate = Gate::default();
+        let origin = in_two(whole, first, &gate);
+        let proxy = Proxy::with(|document| {
+            document.cache.quick_abort =
+                rules.map(|(min, max, percent)| QuickAbort { min, max, percent });
+        });
+        let mut client = ask(&proxy, &origin.url("/"), "");
+        client.read_exact(&mut vec![0; first / 2]).unwrap();
+        reset(client);
+        // Its record is written when it has left.
+        proxy.log_lines(1);
+        gate.open();
+        until("the fetch is over", || (proxy.node.store.budget().at_work() == 0).then_some(()));
+        let mut again = ask(&proxy, &origin.url("/"), "");
+        assert_eq!(read_reply(&mut again, "GET").body.len(), whole);
+        let asked = origin.requests().len();
+        assert_eq!(asked == 1, stored, "{rules:?}, {first} of {whole}: asked {asked} times");
+    }
 }

@@ -90,6 +90,7 @@ pub fn document(listen: SocketAddr) -> ProxyDocument {
             owners: false,
             follow_timeout: long,
             range_offset_limit: 1 << 16,
+            quick_abort: None,
             store_until_close: false,
             stale_if_unreachable: Duration::from_secs(24 * 3600),
             targeted_fields: vec![],

@@ -258,6 +258,28 @@ fn direct(
 /// The least that a disk cache may have, in bytes.
 const LEAST_DISK: u64 = 4 << 20;
 
+fn quick_abort(context: &mut Context, written: &schema::QuickAbort) -> document::QuickAbort {
+    if written.percent > 100 {
+        context.error(
+            "cache/quick_abort/percent",
+            format!("{} percent of a body never come", written.percent),
+            "write a number from 0 to 100",
+        );
+    }
+    if written.min.value > written.max.value {
+        context.warning(
+            "cache/quick_abort/min",
+            "min is larger than max, which is never looked at then",
+            "write a min that is no larger than max",
+        );
+    }
+    document::QuickAbort {
+        min: written.min.value,
+        max: written.max.value,
+        percent: written.percent,
+    }
+}
+
 /// Names of targeted fields, in lower case.
 fn targeted(context: &mut Context, written: Vec<FieldName>) -> Vec<String> {
     let names: Vec<String> =
@@ -349,6 +371,7 @@ fn cache(context: &mut Context, written: schema::Cache) -> document::Cache {
         owners: written.owners,
         follow_timeout: written.follow_timeout.value,
         range_offset_limit: written.range_offset_limit.value,
+        quick_abort: written.quick_abort.map(|written| quick_abort(context, &written)),
         store_until_close: written.store_until_close,
         stale_if_unreachable: written.stale_if_unreachable.value,
         targeted_fields: targeted(context, written.targeted_fields),

@@ -112,6 +112,9 @@ pub struct Cache {
     /// A request for a part that begins before this byte fetches and keeps the whole; 0: never.
     #[serde(default)]
     pub range_offset_limit: u64,
+    /// What is fetched to its end although nobody waits for it; none: everything.
+    #[serde(default)]
+    pub quick_abort: Option<QuickAbort>,
     /// Whether responses that end with the connection are kept.
     #[serde(default)]
     pub store_until_close: bool,
@@ -127,6 +130,17 @@ pub struct Cache {
     /// First match wins. Their times are for responses that say nothing of their freshness
     /// themselves, and never for a request with Cookie or Authorization.
     pub refresh_patterns: Vec<RefreshPattern>,
+}
+
+/// Squid's rules of that name for a fetch that nobody waits for any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuickAbort {
+    /// With fewer bytes to come, it goes on.
+    pub min: u64,
+    /// With more bytes to come, it ends.
+    pub max: u64,
+    /// In between it goes on when more than this many percent have come.
+    pub percent: u8,
 }
 
 /// For documents that were rendered before it could be set.

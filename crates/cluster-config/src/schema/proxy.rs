@@ -18,7 +18,7 @@ use crate::document;
 
 pub use self::access::{Access, Acl, Auth, Basic, Egress, EgressAllow, OneOrMany, Rule};
 pub use self::access_log::{AccessLog, AccessLogFormat, Rotate};
-pub use self::cache::{Cache, Negotiated};
+pub use self::cache::{Cache, Negotiated, QuickAbort};
 pub use self::hierarchy::{Direct, Hierarchy, Parent, Select};
 pub use self::refresh::RefreshPattern;
 pub use self::timeouts::Timeouts;

@@ -1,5 +1,7 @@
 //! The body of an answer, on its way from the next hop into the content of an object.
 
+mod alone;
+
 use std::{
     rc::Rc,
     sync::Arc,
@@ -100,6 +102,7 @@ async fn pump(
 ) -> bool {
     let most = order.generation.document.cache.max_object_size;
     let deadline = order.generation.document.timeouts.read;
+    let rules = order.generation.document.cache.quick_abort.as_ref();
     let (store, object, body) = (&order.local.node.store, &filling.object, &filling.body);
     let timer = Timer::new(order.local.worker.wheel());
     let mut gathered = Vec::new();
@@ -115,7 +118,8 @@ async fn pump(
         };
         let broken = gather(reader, stream, &piece, &mut gathered).err();
         let bytes: &[u8] = if gathered.is_empty() { &piece } else { &gathered };
-        let length = body.len() + bytes.len() as u64;
+        let before = body.len();
+        let length = before + bytes.len() as u64;
         if length > most {
             body.stop_retaining();
         }
@@ -135,7 +139,10 @@ async fn pump(
         }
         if body.is_read() {
             alone_since = None;
-        } else if relay::clock::since(*alone_since.get_or_insert_with(relay::clock::now)) > ALONE {
+            continue;
+        }
+        let alone = relay::clock::since(*alone_since.get_or_insert_with(relay::clock::now));
+        if alone > ALONE || !rules.is_none_or(|it| alone::goes_on(it, object.declared, before)) {
             return false;
         }
     }

@@ -28,6 +28,7 @@ fn cache() -> Cache {
         owners: false,
         follow_timeout: Duration::from_secs(2),
         range_offset_limit: 1000,
+        quick_abort: None,
         store_until_close: false,
         stale_if_unreachable: Duration::from_secs(24 * 3600),
         targeted_fields: vec![],

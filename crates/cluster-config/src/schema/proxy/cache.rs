@@ -32,6 +32,9 @@ pub struct Cache {
     /// no larger than `max_object_size`, as Squid's range_offset_limit; `0B`: parts are fetched
     /// alone and not kept.
     pub range_offset_limit: Size,
+    /// When a fetch ends that fills the cache and whose clients have all left, by Squid's rules of
+    /// that name. Absent: it goes on. In any case for 30 s at most.
+    pub quick_abort: Option<QuickAbort>,
     /// Keep responses whose end is the end of the connection, although one that was cut cannot be
     /// told from a whole one.
     pub store_until_close: bool,
@@ -59,12 +62,32 @@ impl Default for Cache {
             owners: false,
             follow_timeout: duration("2s"),
             range_offset_limit: size("1MiB"),
+            quick_abort: None,
             store_until_close: false,
             stale_if_unreachable: duration("1d"),
             targeted_fields: Vec::new(),
             vary_normalized: vec![Negotiated::AcceptEncoding],
             refresh_patterns: Vec::new(),
         }
+    }
+}
+
+/// What is worth fetching to its end although nobody waits for it. A body of unknown length is not.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct QuickAbort {
+    /// With less than this to come, it goes on.
+    pub min: Size,
+    /// With more than this to come, it ends.
+    pub max: Size,
+    /// In between it goes on when more than this much of it has come.
+    #[schemars(range(min = 0, max = 100))]
+    pub percent: u8,
+}
+
+impl Default for QuickAbort {
+    fn default() -> Self {
+        Self { min: size("16KiB"), max: size("16KiB"), percent: 95 }
     }
 }
 
