@@ -5,7 +5,7 @@
 //! is kept, and where its bytes are), [`disk`] (the tier below memory), [`serve`] (what of it a
 //! client gets), [`tags`] and [`purge`] (what is taken away), [`budget`] (what memory is charged
 //! to), [`store`] and [`eviction`] (where objects are, and what goes when it is full), [`unshared`]
-//! (what is not waited for), [`sketch`] (how often what was asked for), [`ticket`] and [`hints`]
+//! (what is not waited for), [`pauses`] (what is not validated for now), [`sketch`] (how often what was asked for), [`ticket`] and [`hints`]
 //! (who fills, who waits, and what those hear).
 //!
 //! A floor: it uses no other module of this crate, so it knows no configuration, no request under
@@ -23,6 +23,7 @@ pub mod facts;
 pub mod hints;
 pub mod key;
 pub mod object;
+pub mod pauses;
 pub mod policy;
 pub mod purge;
 pub mod serve;

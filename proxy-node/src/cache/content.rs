@@ -48,6 +48,18 @@ impl Content {
         }
     }
 
+    /// The same bytes for another object, which may be evicted without this one.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        match self {
+            Self::Memory(body) => match body.whole() {
+                Some(whole) => Self::Memory(memory::Body::of(body.budget(), whole.to_vec())),
+                None => self.clone(),
+            },
+            Self::Disk(_) => self.clone(),
+        }
+    }
+
     /// All of it, where it is complete and can be sent without being waited for.
     #[must_use]
     pub fn at_hand(&self) -> Option<&[Bytes]> {

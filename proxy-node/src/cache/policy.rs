@@ -7,6 +7,7 @@ mod overrides;
 mod pattern;
 mod reuse;
 mod storing;
+mod validation;
 
 pub use changes::{HeadSays, Identity, head_says, invalidates, storable_posted};
 pub use freshness::{Freshness, Source, Times};
@@ -14,6 +15,7 @@ pub use overrides::{Judgement, Overrides, judge};
 pub use pattern::{RefreshPattern, names_query};
 pub use reuse::{Trouble, Unfit, answers, may_precede_validation, may_stand_in, usable};
 pub use storing::{NotStored, storable};
+pub use validation::{any_of, confirmed};
 
 use crate::cache::facts::RequestFacts;
 

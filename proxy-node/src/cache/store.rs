@@ -23,7 +23,8 @@ use std::{
 use arc_swap::ArcSwapOption;
 
 use crate::cache::{
-    budget::Budget, disk::Disk, eviction::Queues, key::Key, object::Object, unshared::Unshared,
+    budget::Budget, disk::Disk, eviction::Queues, key::Key, object::Object, pauses::Pauses,
+    unshared::Unshared,
 };
 pub use filling::Join;
 use purging::Purging;
@@ -55,6 +56,7 @@ struct Shard<E> {
     queues: Queues,
     objects: usize,
     unshared: Unshared,
+    pauses: Pauses,
 }
 
 impl<E> Default for Shard<E> {
@@ -64,6 +66,7 @@ impl<E> Default for Shard<E> {
             queues: Queues::default(),
             objects: 0,
             unshared: Unshared::default(),
+            pauses: Pauses::default(),
         }
     }
 }

@@ -94,6 +94,11 @@ impl<E> Ticket<E> {
         true
     }
 
+    /// Puts in an object that is confirmed beside the one that is filled. Nobody waits for it.
+    pub fn renew(&self, object: &Arc<Object>) {
+        self.store.insert(object, &self.pending);
+    }
+
     /// An object has come from the disk, and may be kept. Answers what is there already, if that is
     /// newer. It is not told to anybody: who comes finds it.
     pub fn promote(&self, object: &Arc<Object>) -> Option<Arc<Object>> {

@@ -90,7 +90,11 @@ pub(super) async fn tell(
             told.cache = "hit";
             told.steps.push(format!(
                 "cache: hit, {described}; stale-while-revalidate lets it be served and validated \
-                 behind the answer"
+                 behind the answer{}",
+                match store.pause(&key, seconds) {
+                    0 => String::new(),
+                    left => format!(", which has failed lately: not within the next {left} s"),
+                }
             ));
             Answered::FromCache
         }

@@ -113,7 +113,7 @@ impl Changes {
                     bytes: &answer.bytes,
                     asked_at: self.asked_at,
                 };
-                match renewal.of(stored, stored.selection.clone()) {
+                match renewal.of(stored) {
                     (new, Ok(())) => {
                         ticket.store(&new);
                         false

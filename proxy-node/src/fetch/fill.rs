@@ -81,20 +81,29 @@ pub(super) fn take(
     leader
 }
 
-async fn run(order: Order, ticket: Ticket, mut leader: oneshot::Sender<Lead>) {
+async fn run(mut order: Order, ticket: Ticket, mut leader: oneshot::Sender<Lead>) {
     let began = relay::clock::now();
-    let asked_at = order.local.node.steady.seconds();
-    let exchanged = tokio::select! {
-        biased;
-        exchanged = exchange::run(&order, &ticket) => exchanged,
-        // Dropping the ticket sends on their own who came at this very moment.
-        () = unwanted(&order, &ticket, &mut leader) => return,
-    };
-    let mut received = match exchanged {
-        Ok(received) => received,
-        Err(failure) => {
-            return give_up(&order, &ticket, leader, failure, relay::clock::since(began));
+    let mut asked_at = order.local.node.steady.seconds();
+    let (mut received, confirmed) = loop {
+        let exchanged = tokio::select! {
+            biased;
+            exchanged = exchange::run(&order, &ticket) => exchanged,
+            // Dropping the ticket sends on their own who came at this very moment.
+            () = unwanted(&order, &ticket, &mut leader) => return,
+        };
+        let received = match exchanged {
+            Ok(received) => received,
+            Err(failure) => {
+                return give_up(&order, &ticket, leader, failure, relay::clock::since(began));
+            }
+        };
+        let confirmed = order.confirmed(&received);
+        let is_answer = received.head.status() != 304 || confirmed.is_some();
+        if is_answer || !order.ask_plainly() {
+            break (received, confirmed);
         }
+        // It has confirmed nothing that is stored (RFC 9111 §4.3.4).
+        asked_at = order.local.node.steady.seconds();
     };
     // A small answer is not begun before it is whole: one that breaks off is a failure to tell of
     // then, and not half an answer that a balancer could take for the end of this node.
@@ -108,14 +117,13 @@ async fn run(order: Order, ticket: Ticket, mut leader: oneshot::Sender<Lead>) {
         );
     }
     let status = received.head.status();
-    if status == 304
-        && let Some(stale) = order.validated()
-    {
-        return keep::refresh(&order, &ticket, leader, stale, received, asked_at);
+    if let Some(stale) = confirmed {
+        return keep::refresh(&order, &ticket, leader, &stale, received, asked_at);
     }
     if let Some(stale) = &order.stale {
         let trouble = matches!(status, 500 | 502 | 503 | 504);
         if trouble && may_stand_in(&order, stale, Trouble::ServerError) {
+            order.note_if_behind();
             return stand_in(&ticket, leader, stale, received.hop.hierarchy(), received.took);
         }
     }
@@ -143,6 +151,7 @@ fn give_up(
     failure: Error,
     took: Duration,
 ) {
+    order.note_if_behind();
     if let Some(stale) = &order.stale
         && !matches!(failure, Error::Egress(_))
         && may_stand_in(order, stale, Trouble::Unreachable)

@@ -141,7 +141,7 @@ fn validate_behind(transaction: &mut Transaction, fetch: &Fetch<'_>, plan: &plan
     transaction.record.outcome = Outcome::StaleHit;
     let store = &transaction.local.node.store;
     let Some(found) = &plan.found else { return };
-    if !store.has_room_for_work() {
+    if !store.has_room_for_work() || store.pause(&fetch.key, transaction.seconds()) > 0 {
         return;
     }
     let Some(order) = Order::new(transaction, fetch, plan).behind() else { return };

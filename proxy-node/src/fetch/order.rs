@@ -5,12 +5,17 @@ use std::{net::IpAddr, rc::Rc, sync::Arc};
 use relay::head::{Limits, Progress, RequestHead, Version};
 use uuid::Uuid;
 
-use super::{owner, plan, resource::Fetch};
+use super::{fill::head::lines, owner, plan, resource::Fetch, variants::Variants};
 use crate::{
-    cache::{facts::RequestFacts, object::Object},
+    cache::{
+        facts::{RequestFacts, ResponseFacts},
+        object::Object,
+        policy,
+    },
     config::Generation,
     local::Local,
     owner::Peer,
+    relay::Received,
     request::{Destination, Forwarded},
     transaction::{Request, Transaction},
 };
@@ -36,6 +41,8 @@ pub struct Order {
     pub stale: Option<Arc<Object>>,
     /// It is validated: our conditions take the place of the client's.
     pub validates: bool,
+    /// Other variants of it: one of them may be the answer, too.
+    pub variants: Variants,
     /// A client has had its answer already: nobody has to wait for this one.
     pub behind: bool,
     /// The node that owns it and is asked first, and whether what it sends is kept here too.
@@ -47,7 +54,12 @@ pub struct Order {
 impl Order {
     /// What a fill has to know to ask for this request.
     pub(super) fn new(transaction: &Transaction, fetch: &Fetch<'_>, plan: &plan::Fill) -> Self {
-        Self { stale: plan.stale(), validates: plan.validates, ..Self::anew(transaction, fetch) }
+        Self {
+            stale: plan.stale(),
+            validates: plan.validates,
+            variants: Variants::of(transaction, fetch, plan),
+            ..Self::anew(transaction, fetch)
+        }
     }
 
     /// The same where nothing is stored.
@@ -64,6 +76,7 @@ impl Order {
             forwarded: transaction.client.forwarded,
             stale: None,
             validates: false,
+            variants: Variants::default(),
             behind: false,
             owner: owner::asked(
                 &transaction.subject(fetch.request, fetch.destination),
@@ -80,6 +93,35 @@ impl Order {
     /// What is to be validated.
     pub(super) fn validated(&self) -> Option<&Arc<Object>> {
         self.stale.as_ref().filter(|_| self.validates)
+    }
+
+    /// What an answer confirms of what is stored: none but a 304 to a condition of ours does.
+    pub(super) fn confirmed(&self, received: &Received) -> Option<Arc<Object>> {
+        if received.head.status() != 304 {
+            return None;
+        }
+        let etag = ResponseFacts::new(304, lines(&received.head, &received.bytes)).etag;
+        match self.validated() {
+            Some(stale) => {
+                policy::confirmed(&[stale.etag.as_deref()], etag.as_deref()).map(|_| stale.clone())
+            }
+            None => self.variants.confirmed(etag.as_deref()).cloned(),
+        }
+    }
+
+    /// From now on it asks without conditions of ours. False: it does already.
+    pub(super) fn ask_plainly(&mut self) -> bool {
+        let had = self.validated().is_some() || self.variants.tags().is_some();
+        (self.validates, self.variants) = (false, Variants::default());
+        had
+    }
+
+    /// Nothing has come of it: if that was behind an answer, it is not tried again at once.
+    pub(super) fn note_if_behind(&self) {
+        if let Some(stale) = self.stale.as_ref().filter(|_| self.behind) {
+            let node = &self.local.node;
+            node.store.note_failed(&stale.key, node.steady.seconds());
+        }
     }
 
     /// The order for the whole of what this one asks a part of.

@@ -9,6 +9,7 @@ use relay::head::ResponseHead;
 use super::fill::head::{lines, stored_head};
 use crate::{
     cache::{
+        content::Content,
         facts::{RequestFacts, ResponseFacts},
         key::Key,
         object::{self, Object, Parts},
@@ -34,11 +35,24 @@ pub(super) struct Renewal<'a> {
 
 impl Renewal<'_> {
     /// What becomes of something stored (RFC 9111 §3.2), and whether that may be kept.
-    /// `selection`: what selects it from now on.
-    pub(super) fn of(
+    pub(super) fn of(&self, stale: &Object) -> (Arc<Object>, Result<(), NotStored>) {
+        self.selected(stale, stale.selection.clone(), stale.content.clone())
+    }
+
+    /// The same for requests that select something else so far.
+    pub(super) fn also(
         &self,
         stale: &Object,
         selection: Selection,
+    ) -> (Arc<Object>, Result<(), NotStored>) {
+        self.selected(stale, selection, stale.content.again())
+    }
+
+    fn selected(
+        &self,
+        stale: &Object,
+        selection: Selection,
+        content: Content,
     ) -> (Arc<Object>, Result<(), NotStored>) {
         let answer = stored_head(self.head, self.bytes, &self.node.pseudonym.load());
         let merged = object::refreshed(&stale.head, &answer);
@@ -57,7 +71,7 @@ impl Renewal<'_> {
             from: stale.from,
             freshness,
             declared: stale.declared,
-            content: stale.content.clone(),
+            content,
         };
         (Arc::new(Object::new(&facts, parts)), storable)
     }

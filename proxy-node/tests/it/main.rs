@@ -29,3 +29,4 @@ mod tls_origin;
 mod tolerance;
 mod traces;
 mod upgrade;
+mod variants;

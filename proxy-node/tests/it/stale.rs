@@ -3,7 +3,10 @@
 
 use std::{
     io::Write,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use crate::support::{Gate, Origin, Proxy, Then, response, until};
@@ -126,5 +129,45 @@ fn without_a_validator_too_it_stands_in_for_an_error() {
             let status = late.field("cache-status").unwrap_or_default();
             assert!(status.ends_with("detail=stale-on-error"), "{status}");
         }
+    }
+}
+
+#[test]
+fn a_validation_that_fails_behind_answers_is_not_tried_with_each_of_them() {
+    for failure in ["", "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", "no HTTP\r\n\r\n"] {
+        let well = Arc::new(AtomicBool::new(true));
+        let is_well = Arc::clone(&well);
+        let origin = Origin::start(move |stream, _| {
+            let answer = if is_well.load(Ordering::SeqCst) {
+                response(OLD, "old")
+            } else {
+                failure.to_owned()
+            };
+            drop(stream.write_all(answer.as_bytes()));
+            if answer.is_empty() { Then::Close } else { Then::Keep }
+        });
+        let proxy = Proxy::start();
+        let url = origin.url("/x");
+        assert_eq!(proxy.get(&url).text(), "old");
+        well.store(false, Ordering::SeqCst);
+        let key = proxy_node::cache::key::Key::parse(&url).unwrap();
+        let node = &proxy.node;
+        // It has failed so often that the pause is longer than this test.
+        until("it is left alone for long", || {
+            assert_eq!(proxy.get(&url).text(), "old", "{failure}");
+            (node.store.pause(&key, node.steady.seconds()) > 1).then_some(())
+        });
+        let asked = origin.requests().len();
+        let pause = node.store.pause(&key, node.steady.seconds());
+        for _ in 0..50 {
+            assert_eq!(proxy.get(&url).text(), "old", "{failure}");
+        }
+        if node.store.pause(&key, node.steady.seconds()) > 0 {
+            assert_eq!(origin.requests().len(), asked, "{failure} {pause}");
+        }
+        // A fill that comes to something ends it.
+        well.store(true, Ordering::SeqCst);
+        proxy.ask("GET", &url, "Cache-Control: no-cache\r\n");
+        assert_eq!(node.store.pause(&key, node.steady.seconds()), 0);
     }
 }

@@ -107,7 +107,21 @@ impl<E> Store<E> {
         shard.unshared.note(hash, now);
     }
 
-    /// Whether that was said of a key.
+    /// The validation of what is stored for this key, behind an answer, has failed, `now` in steady
+    /// seconds: for a while it is not tried again.
+    pub fn note_failed(&self, key: &Key, now: u64) {
+        let (mut shard, _, hash) = self.shard(key);
+        shard.pauses.note(hash, now);
+    }
+
+    /// Seconds for which what is stored for a key is not validated behind an answer; 0: it may be.
+    #[must_use]
+    pub fn pause(&self, key: &Key, now: u64) -> u64 {
+        let (shard, _, hash) = self.shard(key);
+        shard.pauses.left(hash, now)
+    }
+
+    /// Whether the answers for a key are for one request each.
     #[must_use]
     pub fn is_unshared(&self, key: &Key, now: u64) -> bool {
         let (shard, _, hash) = self.shard(key);

@@ -29,6 +29,7 @@ impl<E> Store<E> {
             return false;
         }
         shard.unshared.forget(hash);
+        shard.pauses.forget(hash);
         let slot = shard.slots.entry(object.key.clone()).or_default();
         let mut gone: Vec<Arc<Object>> = Vec::new();
         slot.variants.retain(|old| {
@@ -92,6 +93,9 @@ impl<E> Store<E> {
         if self.purging.concerns(object) {
             return false;
         }
+        let (mut shard, _, hash) = self.shard(&object.key);
+        shard.pauses.forget(hash);
+        drop(shard);
         self.offer(object, false);
         true
     }

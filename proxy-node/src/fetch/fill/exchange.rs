@@ -93,10 +93,16 @@ pub(super) async fn run(order: &Order, ticket: &Ticket) -> Result<Received, Erro
 
 /// What takes the place of the client's own conditions.
 pub(super) fn conditions(order: &Order) -> Option<Conditions<'_>> {
-    order.validated().map(|stale| Conditions {
-        etag: stale.etag.as_deref(),
-        last_modified: stale.last_modified_text.as_deref(),
-    })
+    match order.validated() {
+        Some(stale) => Some(Conditions {
+            etag: stale.etag.as_deref(),
+            last_modified: stale.last_modified_text.as_deref(),
+        }),
+        None => {
+            let tags = order.variants.tags()?;
+            Some(Conditions { etag: Some(tags), last_modified: None })
+        }
+    }
 }
 
 /// Whether a parent answered in vain and another one is to be asked.

@@ -46,6 +46,7 @@ pub(super) async fn keep(
                     .store
                     .note_unshared(ticket.key(), order.local.node.steady.seconds());
             }
+            order.note_if_behind();
             // Those who wait go on their own, all of them now.
             drop(ticket);
             return drop(leader.send(Lead::Response(Box::new(received), reason)));
@@ -88,7 +89,18 @@ pub(super) fn refresh(
         bytes: &bytes,
         asked_at,
     };
-    let new = match renewal.of(stale, stale.selection.clone()) {
+    let fields: Vec<(&[u8], &[u8])> = order.request.fields().collect();
+    let renewed = if vary::selects(&stale.selection, fields.iter().copied()) {
+        renewal.of(stale)
+    } else {
+        // Another variant: it is good for those whom it was for, and for this one too.
+        if let (same, Ok(())) = renewal.of(stale) {
+            ticket.renew(&same);
+        }
+        let names = stale.selection.names().map_or(&[][..], |names| names);
+        renewal.also(stale, vary::select(names, fields.iter().copied()))
+    };
+    let new = match renewed {
         (new, Ok(())) => {
             if !ticket.store(&new) {
                 ticket.stand_in(&new);
