@@ -5,7 +5,7 @@
 //! back soon after leaving goes straight to the main queue. A hit only counts: no queue moves.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::{Arc, Weak, atomic::Ordering},
 };
 
@@ -22,8 +22,36 @@ const MOST_PASSED: usize = 16;
 pub struct Queues {
     small: Queue,
     main: Queue,
-    ghosts: VecDeque<u64>,
-    ghost_set: HashSet<u64>,
+    ghosts: Ghosts,
+}
+
+/// Hashes of keys whose objects left unused, the oldest first.
+#[derive(Debug, Default)]
+struct Ghosts {
+    order: VecDeque<(u64, u64)>,
+    /// The turn in which a hash came last: an older place of it in the order means nothing.
+    turns: HashMap<u64, u64>,
+    turn: u64,
+}
+
+impl Ghosts {
+    /// Whether it was there; it is not any more.
+    fn take(&mut self, hash: u64) -> bool {
+        self.turns.remove(&hash).is_some()
+    }
+
+    /// Adds one, and forgets the oldest beyond so many.
+    fn remember(&mut self, hash: u64, most: usize) {
+        self.turn += 1;
+        self.turns.insert(hash, self.turn);
+        self.order.push_back((hash, self.turn));
+        while self.turns.len() > most || self.order.len() > 2 * most {
+            let Some((hash, turn)) = self.order.pop_front() else { return };
+            if self.turns.get(&hash) == Some(&turn) {
+                self.turns.remove(&hash);
+            }
+        }
+    }
 }
 
 /// An object, its bytes, and the hash of its key.
@@ -64,7 +92,7 @@ impl Queues {
     /// Adds a complete object.
     pub fn add(&mut self, object: &Arc<Object>, hash: u64) {
         let bytes = object.settled.load(Ordering::Relaxed);
-        if self.ghost_set.remove(&hash) {
+        if self.ghosts.take(hash) {
             self.main.push(object, bytes, hash);
         } else {
             self.small.push(object, bytes, hash);
@@ -94,11 +122,12 @@ impl Queues {
             if from_small {
                 let (object, bytes, hash) = self.small.pop()?;
                 let Some(object) = object else { continue };
-                if object.used.swap(0, Ordering::Relaxed) > 1 {
+                if object.used.swap(0, Ordering::Relaxed) > 0 {
                     self.main.push(&object, bytes, hash);
                     continue;
                 }
-                self.remember(hash);
+                let most = self.main.entries.len() + self.small.entries.len() + 64;
+                self.ghosts.remember(hash, most);
                 return Some(((object, bytes, hash), false));
             }
             let Some((Some(object), bytes, hash)) = self.main.pop() else { continue };
@@ -118,18 +147,6 @@ impl Queues {
         if self.small.entries.len() + self.main.entries.len() > kept + kept / 4 + 64 {
             self.small.sweep();
             self.main.sweep();
-        }
-    }
-
-    fn remember(&mut self, hash: u64) {
-        if self.ghost_set.insert(hash) {
-            self.ghosts.push_back(hash);
-        }
-        let most = self.main.entries.len() + self.small.entries.len() + 64;
-        while self.ghosts.len() > most {
-            if let Some(oldest) = self.ghosts.pop_front() {
-                self.ghost_set.remove(&oldest);
-            }
         }
     }
 }

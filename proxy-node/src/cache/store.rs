@@ -44,14 +44,18 @@ pub struct Store<E> {
     /// Bytes of the complete objects that are kept: what eviction can give back once nobody reads
     /// it.
     settled: AtomicU64,
+    /// The same of each shard.
+    weights: [AtomicU64; SHARDS],
     objects: AtomicU64,
     purging: Purging,
-    /// The shard that gives something up next, once the one that grows has nothing.
+    /// The shard that gives something up next, once the fullest has nothing.
     next_victim: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct Shard<E> {
+    /// Which one it is.
+    index: usize,
     slots: HashMap<Key, Slot<E>>,
     queues: Queues,
     objects: usize,
@@ -59,9 +63,10 @@ struct Shard<E> {
     pauses: Pauses,
 }
 
-impl<E> Default for Shard<E> {
-    fn default() -> Self {
+impl<E> Shard<E> {
+    fn new(index: usize) -> Self {
         Self {
+            index,
             slots: HashMap::new(),
             queues: Queues::default(),
             objects: 0,
@@ -76,11 +81,12 @@ impl<E> Store<E> {
     #[must_use]
     pub fn new(capacity: u64) -> Arc<Self> {
         Arc::new(Self {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            shards: (0..SHARDS).map(|index| Mutex::new(Shard::new(index))).collect(),
             hasher: RandomState::new(),
             budget: Budget::new(capacity),
             disk: ArcSwapOption::empty(),
             settled: AtomicU64::new(0),
+            weights: Default::default(),
             objects: AtomicU64::new(0),
             purging: Purging::default(),
             next_victim: AtomicUsize::new(0),

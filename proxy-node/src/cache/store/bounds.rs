@@ -16,13 +16,13 @@ impl<E> Store<E> {
         if !object.is_kept() || !self.has_room_in_flight(own, bytes) {
             return None;
         }
-        let mut index = self.place(&object.key).0;
+        let grown = self.place(&object.key).0;
         let mut empty = 0;
         loop {
             if let Some(charge) = self.budget.try_hold(bytes) {
                 return Some(charge);
             }
-            if !self.evict_one(&mut index, &mut empty) {
+            if !self.evict_one(grown, &mut empty) {
                 return None;
             }
         }
@@ -74,24 +74,35 @@ impl<E> Store<E> {
         self.budget.held()
     }
 
-    /// Evicts until the bound holds, from the shard that grew first. False: only what is being
-    /// filled or read is left.
-    pub(super) fn evict(&self, first: usize) -> bool {
-        let mut index = first;
+    /// Evicts until the bound holds. False: only what is being filled or read is left.
+    pub(super) fn evict(&self, grown: usize) -> bool {
         let mut empty = 0;
         while self.budget.is_over() {
-            if !self.evict_one(&mut index, &mut empty) {
+            if !self.evict_one(grown, &mut empty) {
                 return false;
             }
         }
         true
     }
 
-    /// Evicts one object. `index`: the shard that is asked; `empty`: how many have had nothing one
-    /// after another. False: nobody has.
-    fn evict_one(&self, index: &mut usize, empty: &mut usize) -> bool {
+    /// Whose turn it is to give something up: the shard that has `grown` if it has its share, and
+    /// else the fullest. If always the one that grows did, shards would keep whatever part of the
+    /// memory they got by chance.
+    fn fullest(&self, grown: usize) -> usize {
+        let weight =
+            |index: usize| self.weights.get(index).map_or(0, |it| it.load(Ordering::Relaxed));
+        if weight(grown) * SHARDS as u64 >= self.settled.load(Ordering::Relaxed) {
+            return grown;
+        }
+        (0..SHARDS).max_by_key(|index| weight(*index)).unwrap_or(grown)
+    }
+
+    /// Evicts one object, as the shard of this index has `grown`. `empty`: how many shards have had
+    /// nothing one after another. False: nobody has.
+    fn evict_one(&self, grown: usize, empty: &mut usize) -> bool {
+        let mut index = self.fullest(grown);
         while *empty <= SHARDS {
-            let Some(shard) = self.shards.get(*index) else { return false };
+            let Some(shard) = self.shards.get(index) else { return false };
             let mut shard = lock(shard);
             if let Some((object, popular)) = shard.queues.victim() {
                 *empty = 0;
@@ -115,7 +126,7 @@ impl<E> Store<E> {
                 return true;
             }
             *empty += 1;
-            *index = self.next_victim.fetch_add(1, Ordering::Relaxed) % SHARDS;
+            index = self.next_victim.fetch_add(1, Ordering::Relaxed) % SHARDS;
         }
         false
     }

@@ -1,6 +1,9 @@
 //! How an object gets into the store, and how it leaves.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use super::{Shard, Store, slot::Slot};
 use crate::cache::{key::Key, object::Object, ticket::Pending};
@@ -197,15 +200,22 @@ impl<E> Store<E> {
         let bytes = object.bytes();
         object.settled.store(bytes, Ordering::Relaxed);
         self.settled.fetch_add(bytes, Ordering::Relaxed);
+        self.weight(shard).fetch_add(bytes, Ordering::Relaxed);
         shard.queues.add(object, hash);
     }
 
     /// No longer counts an object. The slot is the caller's business.
     pub(super) fn discharge(&self, shard: &mut Shard<E>, object: &Object) {
         if object.kept.swap(false, Ordering::AcqRel) {
-            self.settled.fetch_sub(object.settled.load(Ordering::Relaxed), Ordering::Relaxed);
+            let bytes = object.settled.load(Ordering::Relaxed);
+            self.settled.fetch_sub(bytes, Ordering::Relaxed);
+            self.weight(shard).fetch_sub(bytes, Ordering::Relaxed);
             self.objects.fetch_sub(1, Ordering::Relaxed);
             shard.objects -= 1;
         }
+    }
+    fn weight(&self, shard: &Shard<E>) -> &AtomicU64 {
+        #[allow(clippy::indexing_slicing)] // a shard's index is below SHARDS, the length
+        &self.weights[shard.index]
     }
 }

@@ -1,5 +1,7 @@
 //! The bounds of the store under seeded random use, and who waits for whom.
 
+mod eviction;
+
 use bytes::Bytes;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
@@ -82,7 +84,7 @@ fn check(store: &Store, seed: u64) {
     let (mut settled, mut held, mut objects) = (0, 0, 0);
     for shard in &store.shards {
         let shard = lock(shard);
-        let mut here = 0;
+        let (mut here, before) = (0, settled);
         for slot in shard.slots.values() {
             assert!(
                 !slot.variants.is_empty() || !slot.fills.is_empty(),
@@ -96,6 +98,8 @@ fn check(store: &Store, seed: u64) {
             }
         }
         assert_eq!(here, shard.objects, "seed {seed}");
+        let weight = store.weights[shard.index].load(Ordering::Relaxed);
+        assert_eq!(weight, settled - before, "seed {seed}: shard {}", shard.index);
         objects += here as u64;
     }
     assert_eq!(
