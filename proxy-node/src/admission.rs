@@ -7,11 +7,11 @@ use std::{
     sync::Arc,
 };
 
-use cluster_config::document::egress::EgressDenial;
+use cluster_config::document::{caching::Where, egress::EgressDenial};
 use relay::{field::Field, head::Request, via};
 
 use crate::{
-    admit::{Answer, Decision, Question},
+    admit::{Answer, Decision, Question, Rules},
     config::Generation,
     dns::Resolved,
     egress,
@@ -76,8 +76,19 @@ impl<'a> Subject<'a> {
     /// the way said.
     pub fn ask(&self, addresses: Option<&[IpAddr]>, trace: Option<&mut Vec<String>>) -> Answer {
         let rules = &self.generation.rules;
+        let question = self.question(rules, addresses);
+        match trace {
+            None => rules.decide(&question),
+            Some(trace) => {
+                trace.clear();
+                rules.walk(&question, |step| trace.push(step.to_string()))
+            }
+        }
+    }
+
+    fn question<'q>(&'q self, rules: &Rules, addresses: Option<&'q [IpAddr]>) -> Question<'q> {
         let (day, minute) = if rules.timed() { self.node.civil(self.now) } else { (0, 0) };
-        let question = Question {
+        Question {
             client: self.client,
             host: &self.destination.host,
             port: self.destination.port,
@@ -86,14 +97,28 @@ impl<'a> Subject<'a> {
             addresses,
             day,
             minute,
-        };
-        match trace {
-            None => rules.decide(&question),
-            Some(trace) => {
-                trace.clear();
-                rules.walk(&question, |step| trace.push(step.to_string()))
-            }
         }
+    }
+
+    /// Where the answer is kept, where a rule of the cache says so, by its index.
+    #[must_use]
+    pub fn kept_by(&self) -> Option<usize> {
+        let stores = &self.generation.caching.stores;
+        if stores.places.is_empty() {
+            return None;
+        }
+        match stores.rules.decide(&self.question(&stores.rules, None)) {
+            Answer::Decided(decision) => decision.rule,
+            // No rule of the cache looks at addresses.
+            Answer::NeedsAddresses => None,
+        }
+    }
+
+    /// The same, the place.
+    #[must_use]
+    pub fn kept(&self) -> Option<Where> {
+        let places = &self.generation.caching.stores.places;
+        self.kept_by().and_then(|index| places.get(index)).map(|(place, _)| *place)
     }
 
     /// Walks through the rules, and resolves the name with `resolve` where one of them wants that.

@@ -33,6 +33,7 @@ use crate::{
         disk::{Disk, Found, Standing},
         facts::ResponseFacts,
         key::Key,
+        keying,
         object::{self, Object},
         policy::Freshness,
         tags,
@@ -65,6 +66,11 @@ pub struct Api {
 }
 
 impl Api {
+    /// The key that a URL has, by the rules of the configuration.
+    fn key(&self, url: &str) -> Result<Key, Status> {
+        Ok(keying::apply(&self.node.current.load().caching.keys, key(url)?).key)
+    }
+
     fn now(&self) -> u64 {
         u64::try_from(self.clock.now().as_millisecond()).unwrap_or(0)
     }
@@ -266,7 +272,7 @@ impl ProxyNode for Api {
         request: Request<LookupCacheRequest>,
     ) -> Result<Response<LookupCacheResponse>, Status> {
         let now = self.node.steady.seconds();
-        let key = key(&request.get_ref().url)?;
+        let key = self.key(&request.get_ref().url)?;
         let store = &self.node.store;
         let (held, parts) = (store.variants(&key), store.parts(&key));
         let mut variants: Vec<CachedVariant> =

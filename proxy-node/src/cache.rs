@@ -1,6 +1,6 @@
 //! The cache: one per process, in memory, sharded by key, RFC 9111; and a tier on the disk.
 //!
-//! Reading order: [`key`] (what is the same thing), [`facts`] and [`directives`] (what messages
+//! Reading order: [`key`] (what is the same thing) and [`keying`] (what is by the operator's word), [`facts`] and [`directives`] (what messages
 //! say), [`vary`] (which variant), [`policy`] (what may be done), [`object`] and [`content`] (what
 //! is kept, and where its bytes are), [`disk`] (the tier below memory), [`serve`] (what of it a
 //! client gets), [`tags`] and [`purge`] (what is taken away), [`budget`] (what memory is charged
@@ -22,6 +22,7 @@ pub mod eviction;
 pub mod facts;
 pub mod hints;
 pub mod key;
+pub mod keying;
 pub mod object;
 pub mod pauses;
 pub mod policy;

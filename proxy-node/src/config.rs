@@ -1,6 +1,7 @@
 //! Running configuration: one immutable generation, published whole. Building one is slow (lists,
 //! regular expressions) and never on a worker.
 
+pub mod caching;
 pub mod origin_tls;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -11,15 +12,15 @@ use cluster_config::{
     document::proxy::{self as document, AccessLogFormat, Parents as Written},
 };
 use dataplane::list::Networks;
-use regex::bytes::Regex;
 use relay::{exchange::Deadlines, head::Limits};
 
 use crate::{
     admit::{Rules, Unusable},
     cache::facts::RequestFacts,
-    cache::policy::{Overrides, RefreshPattern, names_query},
+    cache::policy::RefreshPattern,
     parent::{Members, Parents},
 };
+use caching::Caching;
 use origin_tls::OriginTls;
 
 /// Everything that a worker needs to know to serve a request.
@@ -32,8 +33,8 @@ pub struct Generation {
     pub rules: Arc<Rules>,
     /// Peers whose X-Forwarded-For is believed.
     pub trusted_downstreams: Arc<Networks>,
-    /// Freshness for responses that say nothing.
-    pub refresh_patterns: Arc<[RefreshPattern]>,
+    /// What the cache does by the operator's word alone.
+    pub caching: Arc<Caching>,
     /// Whether requests are logged.
     pub logged: bool,
     /// Whether some clients may reach what others may not.
@@ -61,26 +62,15 @@ impl Generation {
         read: impl Fn(&str) -> std::io::Result<Vec<u8>>,
     ) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
-        let mut refresh_patterns = Vec::new();
-        for pattern in &document.cache.refresh_patterns {
-            match Regex::new(&pattern.url_regex) {
-                Ok(url) => refresh_patterns.push(RefreshPattern {
-                    url,
-                    query: pattern.queries.unwrap_or_else(|| names_query(&pattern.url_regex)),
-                    min: pattern.min,
-                    percent: pattern.percent,
-                    max: pattern.max,
-                    overrides: overrides(&pattern.overrides),
-                }),
-                Err(error) => {
-                    problems.push(Problem::new(format!("cache.refresh_patterns: {error}")))
-                }
-            }
-        }
         let rules =
             Rules::build(&document.access, |file| read(&file.path)).unwrap_or_else(|unusable| {
                 problems.extend(unusable.into_iter().map(problem));
                 Rules::default()
+            });
+        let caching = Caching::build(&document.cache, &document.access, |file| read(&file.path))
+            .unwrap_or_else(|found| {
+                problems.extend(found);
+                Caching::default()
             });
         let origin_tls = origin_tls(&document.origin_tls, &read).unwrap_or_else(|problem| {
             problems.push(problem);
@@ -96,7 +86,7 @@ impl Generation {
             revision,
             rules: Arc::new(rules),
             trusted_downstreams: Arc::new(document.trusted_downstreams.iter().copied().collect()),
-            refresh_patterns: refresh_patterns.into(),
+            caching: Arc::new(caching),
             logged: document.access_log.format == AccessLogFormat::Squid,
             egress_by_client: document.access.egress.is_by_client(),
             parents: Parents::new(&document.parents, &Members::default(), &Parents::default()),
@@ -128,7 +118,7 @@ impl Generation {
             document: self.document.clone(),
             rules: self.rules.clone(),
             trusted_downstreams: self.trusted_downstreams.clone(),
-            refresh_patterns: self.refresh_patterns.clone(),
+            caching: self.caching.clone(),
             logged: self.logged,
             egress_by_client: self.egress_by_client,
             origin_tls: Arc::clone(&self.origin_tls),
@@ -141,7 +131,7 @@ impl Generation {
         let directives = &request.directives;
         let concerned =
             directives.no_cache || directives.max_age == Some(0) || request.conditional();
-        let patterns = &self.refresh_patterns;
+        let patterns = &self.caching.refresh_patterns;
         if concerned
             && patterns.iter().any(|pattern| pattern.overrides.concern_requests())
             && let Some(pattern) = RefreshPattern::of(patterns, url)
@@ -184,33 +174,6 @@ impl Generation {
         let replies = &self.document.replies;
         // At most 96 KiB, by the schema.
         Limits::of(replies.max_size as usize).relaxed(replies.relaxed)
-    }
-}
-
-fn overrides(written: &document::Overrides) -> Overrides {
-    let document::Overrides {
-        override_expire,
-        override_lastmod,
-        ignore_reload,
-        ignore_no_store,
-        ignore_private,
-        ignore_must_revalidate,
-        ignore_auth,
-        store_stale,
-        max_stale,
-        refresh_ims,
-    } = *written;
-    Overrides {
-        override_expire,
-        override_lastmod,
-        ignore_reload,
-        ignore_no_store,
-        ignore_private,
-        ignore_must_revalidate,
-        ignore_auth,
-        store_stale,
-        max_stale,
-        refresh_ims,
     }
 }
 

@@ -28,20 +28,31 @@ mod variants;
 
 use std::{net::IpAddr, ops::ControlFlow, sync::Arc};
 
+use cluster_config::document::caching::Where;
 use dataplane::connection::ConnectionEnd;
 use relay::stream::Stream;
 
 use crate::{
-    cache::{facts::RequestFacts, key::Key},
+    cache::{facts::RequestFacts, key::Key, keying, object::Placement, policy::Bypass},
     request::Destination,
     transaction::{Request, Transaction},
 };
 use past::pass;
 use plan::Why;
-use resource::Fetch;
+use resource::{Fetch, Ruling};
 
 /// How often a request looks again when what it waited for has changed meanwhile.
 const MOST_LOOKS: usize = 4;
+
+/// What the cache calls a place.
+pub(crate) const fn placement(place: Where) -> Option<Placement> {
+    match place {
+        Where::Never => None,
+        Where::Memory => Some(Placement::Memory),
+        Where::Disk => Some(Placement::Disk),
+        Where::Anywhere => Some(Placement::Anywhere),
+    }
+}
 
 /// Answers a fetch.
 pub async fn run(
@@ -52,14 +63,25 @@ pub async fn run(
     key: Key,
     addresses: Option<Arc<[IpAddr]>>,
 ) -> ConnectionEnd {
+    let caching = transaction.generation.caching.clone();
+    let keyed = keying::apply(&caching.keys, key);
+    let narrowed = keyed.asked.as_ref().and_then(|url| request.asking(url));
+    let request = narrowed.as_ref().unwrap_or(request);
     let view = request.view();
     let mut facts = RequestFacts::new(
         view.method_text().as_bytes(),
         !view.framing().is_empty(),
         request.fields(),
     );
-    transaction.generation.overrule(key.as_bytes(), &mut facts);
-    let fetch = Fetch { request, destination, key, addresses, facts };
+    transaction.generation.overrule(keyed.key.as_bytes(), &mut facts);
+    let kept = transaction.subject(request, destination).kept();
+    let ruling =
+        Ruling { digest: keyed.digest, placement: kept.and_then(placement).unwrap_or_default() };
+    let fetch = Fetch { request, destination, key: keyed.key, addresses, facts, ruling };
+    if kept == Some(Where::Never) {
+        let why = Why::Bypass(Bypass::Rule);
+        return Box::pin(pass(transaction, stream, &fetch, why)).await;
+    }
     if let Err(why) = plan::eligible(&fetch.planned(), transaction.local.node.store.capacity()) {
         return Box::pin(pass(transaction, stream, &fetch, why)).await;
     }

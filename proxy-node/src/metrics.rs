@@ -195,6 +195,8 @@ metrics! {
         this one owns, which count there and nowhere else.";
     counter stale = STALE "shoal_proxy_cache_stale_total": "Stale responses served: while they are \
         validated, or because the origin could not be asked.";
+    counter wrong_digests = WRONG_DIGESTS "shoal_proxy_wrong_digests_total": "Answers that were not \
+        kept because they have not the digest that their URL says.";
     counter denied = DENIED "shoal_proxy_denied_total": "Requests refused by a rule or by the \
         egress policy.";
     counter errors = ERRORS "shoal_proxy_errors_total": "Requests answered with an error of the \

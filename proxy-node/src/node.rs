@@ -16,7 +16,12 @@ use jiff::{Timestamp, tz::TimeZone};
 use relay::{head::Request, proof::Key};
 
 use crate::{
-    cache::{self, purge::Purge, sketch::Sketch, store::purging::Purged},
+    cache::{
+        self, keying,
+        purge::{Purge, Scope},
+        sketch::Sketch,
+        store::purging::Purged,
+    },
     clock::Steady,
     config::Generation,
     dns::Resolver,
@@ -179,7 +184,15 @@ impl Node {
 
     /// Purges what is stored. Not for a worker, unless it is of one URL.
     pub fn purge(&self, purge: &Arc<Purge>) -> Purged {
-        let purged = self.store.purge(purge, self.steady.seconds());
+        // Several URLs may share a key.
+        let purge = match &purge.scope {
+            Scope::Url(url) => {
+                let key = keying::apply(&self.current.load().caching.keys, url.clone()).key;
+                Arc::new(Purge { scope: Scope::Url(key), mode: purge.mode })
+            }
+            _ => purge.clone(),
+        };
+        let purged = self.store.purge(&purge, self.steady.seconds());
         self.metrics.purges.add(1);
         self.metrics.purged.add(purged.in_memory);
         purged

@@ -81,6 +81,17 @@ impl Key {
         }
     }
 
+    /// The host in lower case, without a port; IPv6 in brackets.
+    #[must_use]
+    pub fn host(&self) -> &[u8] {
+        let authority = self.origin().splitn(3, |byte| *byte == b'/').nth(2).unwrap_or_default();
+        let end = match authority.iter().position(|byte| *byte == b']') {
+            Some(bracket) => Some(bracket + 1),
+            None => authority.iter().position(|byte| *byte == b':'),
+        };
+        end.and_then(|end| authority.get(..end)).unwrap_or(authority)
+    }
+
     /// The URL without its path: `http://host` or `http://host:port`. Two keys of one origin share
     /// it.
     #[must_use]

@@ -23,7 +23,7 @@ pub use head::{fields, refreshed, whole};
 /// What an object costs beside its bytes: the structure itself, its body's, maps, queues, and what
 /// the allocator takes for a dozen allocations. Measured: `tests/it/memory.rs` fails when it is too
 /// little.
-pub const OVERHEAD: u64 = 1440;
+pub const OVERHEAD: u64 = 1520;
 
 /// One stored response: immutable but for its body, which may still be growing, and for what the
 /// store keeps in it.
@@ -55,6 +55,8 @@ pub struct Object {
     pub tags: Tags,
     /// Which bytes these are, where they are not all (RFC 9111 §3.3).
     pub part: Option<Box<Part>>,
+    /// Where it may be kept.
+    pub placement: Placement,
     /// How often it was used since eviction last looked, up to 3.
     pub(super) used: AtomicU8,
     /// Bytes that the store has counted for it since its body is complete.
@@ -67,6 +69,17 @@ pub struct Object {
     pub(super) purged: AtomicBool,
     /// For everything but the body, which has its own.
     charge: Charge,
+}
+
+/// Where an object may be kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Placement {
+    #[default]
+    Anywhere,
+    /// In memory alone.
+    Memory,
+    /// On the disk alone, once it is whole.
+    Disk,
 }
 
 /// What an object is made of.
@@ -119,12 +132,19 @@ impl Object {
             content,
             tags,
             part: facts.part().cloned().map(Box::new),
+            placement: Placement::default(),
             used: AtomicU8::new(0),
             settled: AtomicU64::new(0),
             kept: AtomicBool::new(false),
             begun: AtomicU64::new(0),
             purged: AtomicBool::new(false),
         }
+    }
+
+    /// The same, to be kept there.
+    #[must_use]
+    pub fn placed(self, placement: Placement) -> Self {
+        Self { placement, ..self }
     }
 
     /// Length of the whole body where it is known: complete, or declared.

@@ -2,6 +2,7 @@
 //! stale. Pure.
 
 mod changes;
+mod default;
 mod freshness;
 mod overrides;
 mod pattern;
@@ -10,8 +11,9 @@ mod storing;
 mod validation;
 
 pub use changes::{HeadSays, Identity, head_says, invalidates, storable_posted};
+pub use default::DefaultTtl;
 pub use freshness::{Freshness, Source, Times};
-pub use overrides::{Judgement, Overrides, judge};
+pub use overrides::{Authorization, Exceptions, Judgement, Overrides, judge};
 pub use pattern::{RefreshPattern, names_query};
 pub use reuse::{Trouble, Unfit, answers, may_precede_validation, may_stand_in, usable};
 pub use storing::{NotStored, storable};
@@ -34,6 +36,9 @@ pub enum Bypass {
     /// If-Match and its like.
     #[error("the request has a precondition that only the origin can decide")]
     Precondition,
+    /// A rule of the configuration keeps nothing of such requests.
+    #[error("a cache rule says never")]
+    Rule,
     /// The cache is switched off.
     #[error("the cache is switched off")]
     Off,

@@ -4,6 +4,7 @@ mod said;
 
 use std::sync::Arc;
 
+use cluster_config::document::caching::Where;
 use relay::head::Request;
 
 use super::Explanation;
@@ -49,8 +50,14 @@ pub(super) async fn tell(
         request::sent_fields(request),
     );
     let key = Key::new(destination.scheme(), &destination.host, destination.port, path.as_bytes());
+    let key = said::key(told, subject.generation, key);
     said::pattern(told, subject.generation, &key);
     subject.generation.overrule(key.as_bytes(), &mut facts);
+    if said::store(told, subject) == Some(Where::Never) {
+        told.cache = "bypass";
+        told.steps.push(format!("cache: {}", bypassed(Why::Bypass(Bypass::Rule))));
+        return Answered::Elsewhere;
+    }
     let planned = plan::Request::new(request, &facts);
     told.owner = owner::name(node, request);
     if let Err(why) = plan::eligible(&planned, store.capacity()) {

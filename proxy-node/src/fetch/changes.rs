@@ -16,10 +16,10 @@ use super::{
 use crate::{
     cache::{
         facts::ResponseFacts,
+        keying,
         object::Object,
         policy::{self, Bypass, Freshness, HeadSays, Identity, NotStored},
     },
-    node::Store,
     relay::{Received, Then},
     transaction::Transaction,
 };
@@ -60,7 +60,6 @@ impl Changes {
         fetch: &Fetch<'_>,
         answer: &Received,
     ) -> Then {
-        let store = &transaction.local.node.store;
         let view = answer.head.view(&answer.bytes);
         if let Some((stored, ticket)) = &self.stored {
             self.head(transaction, fetch, answer, stored, ticket);
@@ -69,7 +68,7 @@ impl Changes {
         if !policy::invalidates(method, answer.head.status()) {
             return Then::Send;
         }
-        invalidate(store, fetch, view);
+        invalidate(transaction, fetch, view);
         if self.why == Why::Bypass(Bypass::Method)
             && transaction.method == Method::Post
             && self.may_answer_a_get(transaction, fetch, view).is_ok()
@@ -108,6 +107,7 @@ impl Changes {
                 let renewal = Renewal {
                     node: &transaction.local.node,
                     generation: &transaction.generation,
+                    ruling: &fetch.ruling,
                     request: &fetch.facts,
                     head: &answer.head,
                     bytes: &answer.bytes,
@@ -154,11 +154,13 @@ fn facts(transaction: &Transaction, answer: Response<'_>) -> ResponseFacts {
 
 /// RFC 9111 §4.4: what is stored for the target, and for what Location and Content-Location name
 /// on the same origin, is doubtful now.
-fn invalidate(store: &Store, fetch: &Fetch<'_>, answer: Response<'_>) {
+fn invalidate(transaction: &Transaction, fetch: &Fetch<'_>, answer: Response<'_>) {
+    let store = &transaction.local.node.store;
+    let rules = &transaction.generation.caching.keys;
     store.invalidate(&fetch.key);
     for field in [Field::Location, Field::ContentLocation] {
         if let Some(other) = answer.value(field).and_then(|value| fetch.key.sibling(value)) {
-            store.invalidate(&other);
+            store.invalidate(&keying::apply(rules, other).key);
         }
     }
 }

@@ -5,7 +5,12 @@ use std::{net::IpAddr, rc::Rc, sync::Arc};
 use relay::head::{Limits, Progress, RequestHead, Version};
 use uuid::Uuid;
 
-use super::{fill::head::lines, owner, plan, resource::Fetch, variants::Variants};
+use super::{
+    fill::head::lines,
+    owner, plan,
+    resource::{Fetch, Ruling},
+    variants::Variants,
+};
 use crate::{
     cache::{
         facts::{RequestFacts, ResponseFacts},
@@ -29,6 +34,8 @@ pub struct Order {
     pub request: Request,
     /// What the cache knows of it.
     pub facts: RequestFacts,
+    /// What the configuration says of it.
+    pub ruling: Ruling,
     /// Where it goes.
     pub destination: Destination,
     /// Addresses of the destination, where a rule wanted them.
@@ -70,6 +77,7 @@ impl Order {
             generation: transaction.generation.clone(),
             request: fetch.request.clone(),
             facts: fetch.facts.clone(),
+            ruling: fetch.ruling.clone(),
             destination: fetch.destination.clone(),
             addresses: fetch.addresses.clone(),
             client: transaction.client.address,

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use relay::head::ResponseHead;
 
-use super::fill::head::{lines, stored_head};
+use super::{
+    fill::head::{lines, stored_head},
+    resource::Ruling,
+};
 use crate::{
     cache::{
         content::Content,
         facts::{RequestFacts, ResponseFacts},
         key::Key,
         object::{self, Object, Parts},
-        policy::{self, Judgement, NotStored, Times},
+        policy::{self, Exceptions, Judgement, NotStored, Times},
         vary::Selection,
     },
     clock::unix_millis,
@@ -25,6 +28,8 @@ use crate::{
 pub(super) struct Renewal<'a> {
     pub(super) node: &'a Node,
     pub(super) generation: &'a Generation,
+    /// What the configuration says of it.
+    pub(super) ruling: &'a Ruling,
     /// Of the request that it answers.
     pub(super) request: &'a RequestFacts,
     pub(super) head: &'a ResponseHead,
@@ -63,7 +68,7 @@ impl Renewal<'_> {
         let times = times(self.node, self.asked_at);
         let request = self.request.as_plain_get();
         let Judgement { freshness, storable } =
-            judge(self.generation, &request, &mut facts, &stale.key, times);
+            judge(self.generation, self.ruling, &request, &mut facts, &stale.key, times);
         let parts = Parts {
             key: stale.key.clone(),
             head: merged.into(),
@@ -73,7 +78,8 @@ impl Renewal<'_> {
             declared: stale.declared,
             content,
         };
-        (Arc::new(Object::new(&facts, parts)), storable)
+        let renewed = Object::new(&facts, parts).placed(self.ruling.placement);
+        (Arc::new(renewed), storable)
     }
 }
 
@@ -85,10 +91,18 @@ pub(super) fn times(node: &Node, asked_at: u64) -> Times {
 /// What there is to say of an answer.
 pub(super) fn judge(
     generation: &Generation,
+    ruling: &Ruling,
     request: &RequestFacts,
     facts: &mut ResponseFacts,
     key: &Key,
     times: Times,
 ) -> Judgement {
-    policy::judge(request, facts, key.as_bytes(), &generation.refresh_patterns, times)
+    let caching = &generation.caching;
+    let exceptions = Exceptions {
+        patterns: &caching.refresh_patterns,
+        default_ttls: &caching.default_ttls,
+        authorization: caching.authorization,
+        immutable: ruling.digest.is_some(),
+    };
+    policy::judge(request, facts, key.as_bytes(), &exceptions, times)
 }

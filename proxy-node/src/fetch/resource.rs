@@ -7,7 +7,7 @@ use std::{
 
 use super::plan;
 use crate::{
-    cache::{facts::RequestFacts, key::Key},
+    cache::{facts::RequestFacts, key::Key, keying::Digest, object::Placement},
     request::{self, Destination},
     transaction::{Request, Transaction},
 };
@@ -20,6 +20,17 @@ pub(super) struct Fetch<'a> {
     /// The addresses of the destination where a rule wanted them: those that it may go to.
     pub(super) addresses: Option<Arc<[IpAddr]>>,
     pub(super) facts: RequestFacts,
+    /// What the configuration says of it.
+    pub(super) ruling: Ruling,
+}
+
+/// What the configuration says of what is fetched.
+#[derive(Clone, Debug, Default)]
+pub struct Ruling {
+    /// The digest that its URL says it has.
+    pub(super) digest: Option<Digest>,
+    /// Where it is kept.
+    pub(super) placement: Placement,
 }
 
 impl<'a> Fetch<'a> {

@@ -10,7 +10,7 @@ use crate::{
     cache::{
         content::Reader,
         disk::{Disk, PATIENCE, Reading},
-        object::Object,
+        object::{Object, Placement},
     },
     transaction::Transaction,
 };
@@ -40,6 +40,11 @@ pub(super) async fn load(
     let (object, body, bytes) = found.object(store.budget(), &fetch.key, fetch.fields());
     let reader = object.content.reader()?;
     let Some(body) = body else { return Some((object, reader)) };
+    if fetch.ruling.placement == Placement::Disk {
+        body.append(&bytes, Some(0), |more| Some(store.budget().work(more)));
+        body.complete();
+        return Some((object, reader));
+    }
     if let Some(newer) = ticket.promote(&object) {
         let reader = newer.content.reader()?;
         return Some((newer, reader));

@@ -9,7 +9,7 @@ use relay::{
     target::Target,
 };
 
-use crate::request::sent_fields;
+use crate::{cache::key::Key, request::sent_fields};
 
 /// A request: the index of its head, and the bytes.
 #[derive(Clone)]
@@ -44,6 +44,24 @@ impl Request {
             Progress::Complete(_) => Ok(Some(Self { head, bytes, onward: self.onward })),
             Progress::NeedMore => Err(Malformed::HeadTooLarge),
         }
+    }
+
+    /// The same request for another URL of the same origin, as its target had it: absolute or a
+    /// path. `None`: it is none that could be sent.
+    #[must_use]
+    pub fn asking(&self, url: &Key) -> Option<Self> {
+        let view = self.view();
+        let url = std::str::from_utf8(url.as_bytes()).ok()?;
+        let target = if view.target_text().starts_with('/') {
+            url.get(url.match_indices('/').nth(2)?.0..)?
+        } else {
+            url
+        };
+        let bytes = Bytes::from(view.with_target(target));
+        let mut head = Box::new(RequestHead::new());
+        let limits = Limits { head: bytes.len(), target: target.len(), ..Limits::default() };
+        let complete = matches!(head.parse(&bytes, &limits), Ok(Progress::Complete(_)));
+        complete.then_some(Self { head, bytes, onward: self.onward })
     }
 
     /// The fields by which the cache goes.

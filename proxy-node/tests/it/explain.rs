@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, io::Write};
 
 use cluster_config::document::{
     Acl, ProxyDocument, Rule, Term, Verdict,
+    caching::{StoreRule, Where},
     egress::{EgressAllow, EgressTarget},
 };
 use proxy_node::explain::{self, Explanation};
@@ -23,7 +24,7 @@ fn rule(verdict: Verdict, acl: &str) -> Rule {
 type Change = fn(&mut ProxyDocument);
 
 /// Configurations, by name.
-const CONFIGURATIONS: [(&str, Change); 5] = [
+const CONFIGURATIONS: [(&str, Change); 6] = [
     ("everything is allowed", |_| {}),
     ("a method is denied", |document| {
         document.access.acls.insert("posts".into(), Acl::Method(vec!["POST".into()]));
@@ -44,6 +45,10 @@ const CONFIGURATIONS: [(&str, Change); 5] = [
         }];
     }),
     ("the cache is off", |document| document.cache.memory = 0),
+    ("the cache keeps nothing for it", |document| {
+        let terms = vec![Term { acl: "all".into(), negated: false }];
+        document.cache.policy.rules = vec![StoreRule { store: Where::Never, terms }];
+    }),
 ];
 
 /// Paths, and what the origin answers there.
@@ -203,7 +208,7 @@ fn what_is_explained_is_what_happens() {
             }
         }
     }
-    assert_eq!(number, 5 * 5 * 2 * 15 * 2);
+    assert_eq!(number, 6 * 5 * 2 * 15 * 2);
     assert!(
         contradictions.is_empty(),
         "{} contradictions\n{}",

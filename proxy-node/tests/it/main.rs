@@ -2,6 +2,7 @@
 
 mod api;
 mod cache;
+mod caching;
 mod changes;
 mod connect;
 mod disk;

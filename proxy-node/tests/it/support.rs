@@ -96,6 +96,7 @@ pub fn document(listen: SocketAddr) -> ProxyDocument {
             targeted_fields: vec![],
             vary_normalized: vec!["accept-encoding".into()],
             refresh_patterns: vec![],
+            policy: Default::default(),
         },
         parents: vec![],
         direct: Direct::default(),

@@ -1,8 +1,11 @@
 //! Access rules and egress.
 
+mod stores;
+
 use super::{Context, ListKind, shadow, unknown};
 use crate::document::{
-    Access, Acl, Egress, Rule, Term, UrlPattern, Verdict, egress::EgressAllow, egress::EgressTarget,
+    Access, Acl, Egress, Rule, Term, UrlPattern, Verdict, caching::StoreRule, egress::EgressAllow,
+    egress::EgressTarget,
 };
 use crate::schema::proxy as schema;
 use crate::yaml::{Node, Value};
@@ -27,7 +30,13 @@ fn built_in(name: &str) -> Option<Acl> {
 }
 
 /// `access` of a proxy-node.
-pub fn compile(context: &mut Context, written: schema::Access) -> Access {
+///
+/// With it the rules of `cache`, which name the same ACLs.
+pub fn compile(
+    context: &mut Context,
+    written: schema::Access,
+    stores: Vec<schema::StoreRule>,
+) -> (Access, Vec<StoreRule>) {
     let acls = acls(context, written.acls);
     let mut rules = Vec::new();
     let mut paths = Vec::new();
@@ -39,10 +48,14 @@ pub fn compile(context: &mut Context, written: schema::Access) -> Access {
         }
     }
     shadow::warn(context, &rules, &paths, &acls);
-    let used =
-        |name: &String| rules.iter().flat_map(|rule| &rule.terms).any(|term| term.acl == *name);
+    let stores = stores::compile(context, stores, &acls);
+    let terms = || {
+        let rules = rules.iter().flat_map(|rule| &rule.terms);
+        rules.chain(stores.iter().flat_map(|store| &store.terms))
+    };
+    let used = |name: &String| terms().any(|term| term.acl == *name);
     let acls = acls.into_iter().filter(|(name, _)| used(name)).collect();
-    Access { acls, rules, egress: egress(context, written.egress) }
+    (Access { acls, rules, egress: egress(context, written.egress) }, stores)
 }
 
 fn acls(context: &mut Context, written: BTreeMap<String, schema::Acl>) -> BTreeMap<String, Acl> {
@@ -219,10 +232,30 @@ fn rule(
             return None;
         }
     };
-    let path_of = |index: usize| format!("{path}/{key}/{index}");
+    let terms = terms(context, &names, acls, &format!("{path}/{key}"));
+    let page = written.page.and_then(|page| {
+        if verdict == Verdict::Allow {
+            context.warning(
+                &format!("{path}/page"),
+                "a page on a rule that allows is never shown",
+                "remove it",
+            );
+        }
+        context.file(&format!("{path}/page"), "pages", &page.value, "html")
+    });
+    Some(Rule { verdict, terms: terms?, page })
+}
+
+/// The terms that these names are. `None`: something was wrong with them.
+pub(super) fn terms(
+    context: &mut Context,
+    names: &[String],
+    acls: &BTreeMap<String, Acl>,
+    path: &str,
+) -> Option<Vec<Term>> {
     if names.is_empty() {
         context.error(
-            &format!("{path}/{key}"),
+            path,
             "a rule without ACLs",
             "name at least one; `all` matches every request",
         );
@@ -235,20 +268,10 @@ fn rule(
             Some(acl) => (acl.trim(), true),
             None => (name.as_str(), false),
         };
-        resolved &= resolve(context, acl, acls, &path_of(index));
+        resolved &= resolve(context, acl, acls, &format!("{path}/{index}"));
         terms.push(Term { acl: acl.to_owned(), negated });
     }
-    let page = written.page.and_then(|page| {
-        if verdict == Verdict::Allow {
-            context.warning(
-                &format!("{path}/page"),
-                "a page on a rule that allows is never shown",
-                "remove it",
-            );
-        }
-        context.file(&format!("{path}/page"), "pages", &page.value, "html")
-    });
-    resolved.then_some(Rule { verdict, terms, page })
+    resolved.then_some(terms)
 }
 
 /// Whether an ACL can be used. One that is defined but wrong has been reported where it is defined.

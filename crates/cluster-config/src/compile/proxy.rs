@@ -1,9 +1,15 @@
 //! Section `proxy` into the document of a proxy-node.
 
+mod caching;
 mod refresh;
 
 use super::{Context, ListKind, access, distinct_addresses, heads, log};
-use crate::document::{Limits, ProxyDocument, heads::Replies, proxy as document};
+use crate::document::{
+    Limits, ProxyDocument,
+    caching::{Policy, Where},
+    heads::Replies,
+    proxy as document,
+};
 use crate::schema::{
     notation::{Bind, FieldName},
     proxy as schema,
@@ -22,8 +28,19 @@ pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
     let listen = listen(context, section.listen)?;
     let direct = direct(context, section.hierarchy.direct, section.hierarchy.parents.is_empty());
     let parents = parents(context, section.hierarchy.parents);
-    let cache = cache(context, section.cache);
-    let access = access::compile(context, section.access);
+    let mut written = section.cache;
+    let stores = std::mem::take(&mut written.rules);
+    let mut cache = cache(context, written);
+    let access;
+    (access, cache.policy.rules) = access::compile(context, section.access, stores);
+    if cache.disk == 0 {
+        let rules = cache.policy.rules.iter().enumerate();
+        for (index, _) in rules.filter(|(_, rule)| rule.store == Where::Disk) {
+            let message = "what is for the disk alone is not kept at all where there is none";
+            let path = format!("cache/rules/{index}/disk");
+            context.warning(&path, message, "give the cache a `disk`");
+        }
+    }
     let origin_tls = origin_tls(context, section.origin_tls);
     let request_header_max_size =
         heads::size(context, section.request_header_max_size, "request_header_max_size");
@@ -377,5 +394,11 @@ fn cache(context: &mut Context, written: schema::Cache) -> document::Cache {
         targeted_fields: targeted(context, written.targeted_fields),
         vary_normalized: negotiated(context, &written.vary_normalized),
         refresh_patterns: refresh::compile(context, written.refresh_patterns),
+        policy: Policy {
+            rules: Vec::new(),
+            default_ttls: caching::default_ttls(context, written.default_ttls),
+            authorization: written.authorization.into(),
+            keys: caching::keys(context, written.keys),
+        },
     }
 }

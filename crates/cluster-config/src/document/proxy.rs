@@ -1,6 +1,6 @@
 //! The document of a proxy-node.
 
-pub use super::caching::{Overrides, RefreshPattern};
+pub use super::caching::{Overrides, Policy, RefreshPattern};
 use super::{
     Access, DomainPattern, FileReference, Limits, Unreadable,
     heads::{self, Replies},
@@ -130,6 +130,9 @@ pub struct Cache {
     /// First match wins. Their times are for responses that say nothing of their freshness
     /// themselves, and never for a request with Cookie or Authorization.
     pub refresh_patterns: Vec<RefreshPattern>,
+    /// What it does by the operator's word alone.
+    #[serde(default)]
+    pub policy: Policy,
 }
 
 /// Squid's rules of that name for a fetch that nobody waits for any more.

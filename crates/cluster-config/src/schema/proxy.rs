@@ -3,6 +3,7 @@
 mod access;
 mod access_log;
 mod cache;
+mod caching;
 mod hierarchy;
 mod refresh;
 mod timeouts;
@@ -19,6 +20,7 @@ use crate::document;
 pub use self::access::{Access, Acl, Auth, Basic, Egress, EgressAllow, OneOrMany, Rule};
 pub use self::access_log::{AccessLog, AccessLogFormat, Rotate};
 pub use self::cache::{Cache, Negotiated, QuickAbort};
+pub use self::caching::{Authorization, DefaultTtl, KeyRule, StoreRule};
 pub use self::hierarchy::{Direct, Hierarchy, Parent, Select};
 pub use self::refresh::RefreshPattern;
 pub use self::timeouts::Timeouts;

@@ -64,8 +64,8 @@ fn patterns_are_regular_expressions_or_globs() {
         Overrides { ignore_no_store: true, max_stale: Some(hours(3)), ..Overrides::default() };
     assert_eq!(pattern.overrides, overrides);
     for (pattern, want) in [
-        ("{min: 1h}", "a refresh pattern without URLs"),
-        ("{url_regex: x, url_glob: y}", "not both"),
+        ("{min: 1h}", "it is for no URL"),
+        ("{url_regex: x, url_glob: y}", "not both at once"),
         ("{url_regex: x, min: 2h, max: 1h}", "min is longer than max"),
         ("{url_glob: 'a\\'}", "ends with a backslash"),
         ("{url_regex: x, ignore_privat: true}", "did you mean `ignore_private`?"),
@@ -75,5 +75,50 @@ fn patterns_are_regular_expressions_or_globs() {
             there.is_none() && said.len() == 1 && said[0].contains(want),
             "{pattern}: {said:?}"
         );
+    }
+}
+
+#[test]
+fn what_an_operator_says_of_places_lifetimes_and_keys() {
+    let (there, said) = cache(
+        "{disk: 1GiB, rules: [{never: [localhost]}, {memory: [\"!all\"]}, {disk: [all]}], \
+         default_ttls: [{status: [404, 410], ttl: 1m}], authorization: public, keys: [{url_glob: \
+         'http://h/*', drop_query: [utm_*], sort_query: true}, {url_regex: \
+         '^http://([a-z]+)\\.h\\.test/(?<sha256>.*)$', to: 'http://h.test/$sha256', merge_hosts: \
+         [.h.test], immutable: true}]}",
+    );
+    assert_eq!(said, Vec::<String>::new());
+    let policy = there.expect("a cache").policy;
+    let rules: Vec<String> = policy.rules.iter().map(ToString::to_string).collect();
+    assert_eq!(rules, ["never: [localhost]", "memory: [\"!all\"]", "disk: [all]"]);
+    assert_eq!(policy.default_ttls.len(), 2);
+    assert_eq!(policy.keys[1].merge_hosts[0].to_string(), ".h.test");
+}
+
+#[test]
+fn what_is_wrong_with_them_is_said() {
+    for (written, severity, want) in [
+        ("{rules: [{never: [nobody]}]}", "error", "unknown ACL `nobody`"),
+        ("{rules: [{never: []}]}", "error", "a rule without ACLs"),
+        ("{rules: [{never: [all], disk: [all]}]}", "error", "two things"),
+        ("{rules: [{}]}", "error", "does not say where"),
+        ("{rules: [{never: [to_localhost]}]}", "error", "the address of the destination"),
+        ("{rules: [{disk: [all]}]}", "warning", "not kept at all"),
+        ("{default_ttls: [{status: 199, ttl: 1m}]}", "error", "`199` is no status"),
+        ("{default_ttls: [{status: 500-599, ttl: 1m}]}", "warning", "RFC 9110 §15.1"),
+        ("{keys: [{drop_query: [a]}]}", "error", "it is for no URL"),
+        ("{keys: [{url_regex: x, drop_query: [a], keep_query: [b]}]}", "error", "in one rule"),
+        ("{keys: [{url_regex: 'x(y)', to: '$2'}]}", "error", "no group `2`"),
+        ("{keys: [{url_regex: 'x(y)', to: '$1z'}]}", "error", "no group `1z`"),
+        ("{keys: [{url_glob: x, to: y}]}", "error", "a glob has no groups"),
+        ("{keys: [{url_regex: x, to: 'http://h/'}]}", "warning", "merge_hosts"),
+        ("{keys: [{url_regex: x, sort_query: true, merge_hosts: [h]}]}", "warning", "without `to`"),
+        ("{keys: [{url_regex: x, immutable: true}]}", "error", "without a digest"),
+        ("{keys: [{url_regex: x}]}", "warning", "changes nothing"),
+    ] {
+        let (there, said) = cache(written);
+        assert_eq!(there.is_some(), severity == "warning", "{written}: {said:?}");
+        let [one] = &said[..] else { panic!("{written}: {said:?}") };
+        assert!(one.contains(severity) && one.contains(want), "{written}: {one}");
     }
 }

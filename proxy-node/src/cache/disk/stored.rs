@@ -318,6 +318,8 @@ const fn number(source: Source) -> u8 {
         Source::Pattern => 4,
         Source::Heuristic => 5,
         Source::Targeted => 6,
+        Source::Default => 7,
+        Source::Immutable => 8,
     }
 }
 
@@ -330,6 +332,8 @@ const fn source(number: u8) -> Option<Source> {
         4 => Source::Pattern,
         5 => Source::Heuristic,
         6 => Source::Targeted,
+        7 => Source::Default,
+        8 => Source::Immutable,
         _ => return None,
     })
 }
@@ -352,7 +356,7 @@ mod tests {
         (
             proptest::collection::vec(any::<u8>(), 0..50),
             proptest::collection::vec(any::<u8>(), 0..200),
-            (any::<u16>(), proptest::option::of(any::<SocketAddr>()), 0u8..6),
+            (any::<u16>(), proptest::option::of(any::<SocketAddr>()), 0u8..9),
             (any::<u64>(), any::<u64>(), any::<u64>()),
             proptest::option::of(0..u64::MAX),
             varied,

@@ -30,6 +30,10 @@ pub enum Source {
     Heuristic,
     /// Nothing says so: stale at once.
     Unknown,
+    /// What the configuration says of its status.
+    Default,
+    /// Its URL has its digest: it never changes.
+    Immutable,
 }
 
 impl fmt::Display for Source {
@@ -42,6 +46,8 @@ impl fmt::Display for Source {
             Self::Pattern => "a refresh pattern",
             Self::Heuristic => "a tenth of the time since Last-Modified",
             Self::Unknown => "nothing",
+            Self::Default => "a default TTL",
+            Self::Immutable => "the digest in its URL",
         })
     }
 }

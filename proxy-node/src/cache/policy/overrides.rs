@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::{
+    default::{self, DefaultTtl},
     freshness::{Freshness, Source, Times, guessable},
     pattern::RefreshPattern,
     storing::{NotStored, storable},
@@ -97,29 +98,75 @@ pub struct Judgement {
     pub storable: Result<(), NotStored>,
 }
 
-/// Judges an answer by the RFCs and by what `patterns` say differently. What does not count of it
-/// is gone from `response` afterwards.
+/// Which answers to requests with Authorization are shared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Authorization {
+    /// As RFC 9111 §3.5 has it.
+    #[default]
+    Rfc9111,
+    /// Those alone that say `public`.
+    Public,
+    Never,
+}
+
+/// What the configuration says of answers, beside the RFCs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Exceptions<'a> {
+    pub patterns: &'a [RefreshPattern],
+    pub default_ttls: &'a [DefaultTtl],
+    pub authorization: Authorization,
+    /// The URL has the digest of what it names.
+    pub immutable: bool,
+}
+
+/// How long what has its digest in its URL lives: it never changes.
+const FOR_EVER: u64 = 10 * 365 * 24 * 3600;
+/// What has no pattern.
+const NONE: Overrides = Overrides {
+    override_expire: false,
+    override_lastmod: false,
+    ignore_reload: false,
+    ignore_no_store: false,
+    ignore_private: false,
+    ignore_must_revalidate: false,
+    ignore_auth: false,
+    store_stale: false,
+    max_stale: None,
+    refresh_ims: false,
+};
+
+/// Judges an answer by the RFCs and by what the configuration says differently. What does not count
+/// of it is gone from `response` afterwards.
 pub fn judge(
     request: &RequestFacts,
     response: &mut ResponseFacts,
     url: &[u8],
-    patterns: &[RefreshPattern],
+    exceptions: &Exceptions<'_>,
     times: Times,
 ) -> Judgement {
-    let Some(pattern) = RefreshPattern::of(patterns, url) else {
-        let freshness = Freshness::new(response, url, None, times);
-        return Judgement { freshness, storable: storable(request, response, &freshness) };
-    };
-    let overrides = &pattern.overrides;
+    let pattern = RefreshPattern::of(exceptions.patterns, url);
+    let overrides = pattern.map_or(&NONE, |pattern| &pattern.overrides);
     let anonymous = (overrides.ignore_auth && request.authorization)
         .then(|| RequestFacts { authorization: false, ..request.clone() });
     let request = anonymous.as_ref().unwrap_or(request);
     overrides.of_response(response);
     // Nobody guesses for who says who he is.
-    let guess = (!request.personal() && guessable(response.status)).then_some(pattern);
+    let guess = pattern.filter(|_| !request.personal() && guessable(response.status));
     let mut freshness = Freshness::new(response, url, guess, times);
-    if guessable(response.status) {
+    if let Some(pattern) = pattern.filter(|_| guessable(response.status)) {
         overrides.of_freshness(pattern.min, &mut freshness);
+    }
+    default::apply(exceptions.default_ttls, request, response, url, &mut freshness);
+    if exceptions.immutable && response.status == 200 {
+        (freshness.lifetime, freshness.source) = (FOR_EVER, Source::Immutable);
+    }
+    let shared = match exceptions.authorization {
+        Authorization::Rfc9111 => true,
+        Authorization::Public => response.directives.public,
+        Authorization::Never => false,
+    };
+    if request.authorization && !shared {
+        return Judgement { freshness, storable: Err(NotStored::Authorization) };
     }
     let storable = match storable(request, response, &freshness) {
         Err(NotStored::Useless) if overrides.store_stale => Ok(()),

@@ -1,6 +1,6 @@
 //! Whether a response may be stored (RFC 9111 §3).
 
-use super::freshness::{Freshness, heuristically_cacheable};
+use super::freshness::{Freshness, Source, heuristically_cacheable};
 use crate::cache::facts::{ContentRange, RequestFacts, ResponseFacts, Vary};
 
 /// Request fields that an origin gets from us and not from the client: what varies with them varies
@@ -107,7 +107,8 @@ pub fn storable(
     }
     let lifetime = directives.is_explicit() || response.expires.is_some();
     let explicit = directives.public || lifetime;
-    if !explicit && !heuristically_cacheable(response.status) {
+    let named = freshness.source == Source::Default;
+    if !explicit && !named && !heuristically_cacheable(response.status) {
         return Err(NotStored::Status);
     }
     if !explicit && response.set_cookie {

@@ -3,7 +3,10 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use super::{SHARDS, Store, lock};
-use crate::cache::{budget::Charge, object::Object};
+use crate::cache::{
+    budget::Charge,
+    object::{Object, Placement},
+};
 
 impl<E> Store<E> {
     /// Memory for a body that grows and has `own` bytes. `None`: there is none beside what is being
@@ -117,6 +120,7 @@ impl<E> Store<E> {
                 drop(shard);
                 if popular
                     && object.part.is_none()
+                    && object.placement != Placement::Memory
                     && let Some(disk) = &*self.disk.load()
                     && !disk.contains(&object.key)
                 {

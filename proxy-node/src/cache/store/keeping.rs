@@ -6,7 +6,11 @@ use std::sync::{
 };
 
 use super::{Shard, Store, slot::Slot};
-use crate::cache::{key::Key, object::Object, ticket::Pending};
+use crate::cache::{
+    key::Key,
+    object::{Object, Placement},
+    ticket::Pending,
+};
 
 /// Variants kept of one key; the oldest goes.
 pub(super) const MOST_VARIANTS: usize = 32;
@@ -122,11 +126,18 @@ impl<E> Store<E> {
         newer
     }
 
-    /// The disk may have it, unless it has been purged: it has a later number there than a purge
-    /// that came before.
+    /// The disk may have it, unless it is for memory alone or has been purged: it has a later number
+    /// there than a purge that came before. What is for the disk alone stays no longer here.
     pub(super) fn offer(&self, object: &Arc<Object>, popular: bool) {
-        if let Some(disk) = &*self.disk.load() {
-            disk.offer(object, popular, || !object.is_purged() && !self.purging.concerns(object));
+        let alone = object.placement == Placement::Disk;
+        if object.placement != Placement::Memory
+            && let Some(disk) = &*self.disk.load()
+        {
+            let unpurged = || !object.is_purged() && !self.purging.concerns(object);
+            disk.offer(object, popular || alone, unpurged);
+        }
+        if alone {
+            self.remove(object);
         }
     }
 

@@ -214,7 +214,7 @@ fn combined(newest: &Object, others: &[Arc<Object>]) -> Option<Object> {
         declared: Some(end - start),
         content,
     };
-    Some(Object::new(&facts, ingredients))
+    Some(Object::new(&facts, ingredients).placed(newest.placement))
 }
 
 /// Whether a part has these bytes at this place, as far as it has any there.

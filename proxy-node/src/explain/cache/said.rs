@@ -1,14 +1,48 @@
 //! What the configuration says of a URL.
 
+use cluster_config::document::caching::Where;
+
 use crate::{
-    cache::{key::Key, policy::RefreshPattern},
+    admission::Subject,
+    cache::{key::Key, keying, policy::RefreshPattern},
     config::Generation,
     explain::Explanation,
 };
 
+/// The key of a URL, and which rule made it.
+pub(super) fn key(told: &mut Explanation, generation: &Generation, url: Key) -> Key {
+    let rules = &generation.caching.keys;
+    let keyed = keying::apply(rules, url.clone());
+    let rule = keyed.rule.and_then(|index| Some((index, rules.get(index)?)));
+    let Some((index, rule)) = rule else { return keyed.key };
+    let named = format!("key rule {} (`{}`)", index + 1, rule.url);
+    let said = match keyed.refused {
+        Some(why) => format!("{named} is for this URL, but {why}: the key is {}", keyed.key),
+        None if keyed.key == url => format!("key {}, as {named} leaves it", keyed.key),
+        None => format!("key {}, by {named}", keyed.key),
+    };
+    told.steps.push(said);
+    if let Some(asked) = &keyed.asked {
+        told.steps.push(format!("the origin is asked for {asked}"));
+    }
+    if keyed.digest.is_some() {
+        told.steps
+            .push("the URL has the digest of what it names: kept for ever if that is so".into());
+    }
+    keyed.key
+}
+
+/// Where the answer is kept, and which rule says so.
+pub(super) fn store(told: &mut Explanation, subject: &Subject<'_>) -> Option<Where> {
+    let index = subject.kept_by()?;
+    let (place, text) = subject.generation.caching.stores.places.get(index)?;
+    told.steps.push(format!("kept by {text} (cache rule {})", index + 1));
+    Some(*place)
+}
+
 /// Which refresh pattern is for a URL, if any.
 pub(super) fn pattern(told: &mut Explanation, generation: &Generation, key: &Key) {
-    let patterns = &generation.refresh_patterns;
+    let patterns = &generation.caching.refresh_patterns;
     let Some(index) = patterns.iter().position(|pattern| pattern.applies(key.as_bytes())) else {
         return;
     };

@@ -17,7 +17,7 @@ use relay::{
 };
 
 use crate::{
-    cache::{content::memory::Body, object::Object},
+    cache::{content::memory::Body, keying::Digest, object::Object},
     fetch::order::Order,
     local::Local,
     relay::{Received, bound_to_client},
@@ -106,11 +106,21 @@ async fn pump(
     let (store, object, body) = (&order.local.node.store, &filling.object, &filling.body);
     let timer = Timer::new(order.local.worker.wheel());
     let mut gathered = Vec::new();
+    let mut check =
+        order.ruling.digest.as_ref().filter(|_| object.status == 200).map(Digest::check);
     let mut alone_since: Option<Instant> = None;
     loop {
         let piece = match reader.next(stream, deadline).await {
             Ok(Some(piece)) => piece,
-            Ok(None) => return true,
+            Ok(None) => {
+                if check.is_some_and(|check| !check.holds()) {
+                    order.local.node.metrics.wrong_digests.add(1);
+                    tracing::warn!(url = %object.key, "not kept: it has not the digest of its URL");
+                    body.stop_retaining();
+                    store.remove(object);
+                }
+                return true;
+            }
             Err(fault) => {
                 tracing::debug!(url = %object.key, %fault, "fill incomplete");
                 return false;
@@ -125,6 +135,9 @@ async fn pump(
         }
         if !room(&timer, body).await {
             return false;
+        }
+        if let Some(check) = &mut check {
+            check.update(bytes);
         }
         let more = object.declared.map(|declared| declared.saturating_sub(length));
         body.append(bytes, more, |bytes| store.admit(object, body.charged(), bytes));

@@ -84,6 +84,7 @@ pub(super) fn refresh(
     let renewal = Renewal {
         node: &order.local.node,
         generation: &order.generation,
+        ruling: &order.ruling,
         request: &order.facts,
         head: &head,
         bytes: &bytes,
@@ -141,10 +142,14 @@ fn storable(
     let mut facts = ResponseFacts::targeted(head.status(), lines(head, bytes), targets);
     let times = times(&order.local.node, asked_at);
     let Judgement { freshness, storable } =
-        judge(&order.generation, &order.facts, &mut facts, ticket.key(), times);
+        judge(&order.generation, &order.ruling, &order.facts, &mut facts, ticket.key(), times);
     storable?;
     let declared = declared(order, received)?;
     if let Some(part) = facts.part() {
+        // Put together of parts, it would have been hashed by nobody.
+        if order.ruling.digest.is_some() {
+            return Err(NotStored::Part);
+        }
         fits_in(order, part, declared)?;
         outdates(order, &facts)?;
     }
@@ -172,7 +177,7 @@ fn storable(
         declared,
         content: Content::Memory(body.clone()),
     };
-    Ok((Arc::new(Object::new(&facts, parts)), body))
+    Ok((Arc::new(Object::new(&facts, parts).placed(order.ruling.placement)), body))
 }
 
 /// Whether a part may be kept: it is the one that was asked for, as long as it says, and of

@@ -34,6 +34,7 @@ fn cache() -> Cache {
         targeted_fields: vec![],
         vary_normalized: vec!["accept-encoding".into()],
         refresh_patterns: vec![],
+        policy: Default::default(),
     }
 }
 

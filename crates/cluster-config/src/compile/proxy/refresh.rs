@@ -3,7 +3,10 @@
 use super::Context;
 use crate::{
     document::caching::{Overrides, RefreshPattern},
-    schema::proxy as schema,
+    schema::{
+        notation::{Glob, Regex},
+        proxy as schema,
+    },
 };
 
 /// An option that is worth a word: its name, whether a pattern has it, what may come of it, and
@@ -110,25 +113,7 @@ fn pattern(
             context.warning(&format!("{path}/{name}"), message, "say how long with `min`");
         }
     }
-    let url = match (written.url_regex, written.url_glob) {
-        (Some(regex), None) => regex.value,
-        (None, Some(glob)) => glob.value,
-        (Some(_), Some(_)) => {
-            let message = "a pattern has a `url_regex` or a `url_glob`, not both";
-            context.error(&path, message, "make two of it");
-            return None;
-        }
-        (None, None) => {
-            // One that was refused has been reported.
-            let place = context.place(&path);
-            let keys = context.written.place_keys(&place);
-            if !keys.iter().any(|key| key == "url_regex" || key == "url_glob") {
-                let message = "a refresh pattern without URLs";
-                context.error(&path, message, "write {url_glob: \"*.deb\"}, or a `url_regex`");
-            }
-            return None;
-        }
-    };
+    let url = urls(context, &path, written.url_regex, written.url_glob)?;
     Some(RefreshPattern {
         url_regex: if written.ignore_case { format!("(?i:{url})") } else { url },
         queries: written.queries,
@@ -148,4 +133,32 @@ fn pattern(
             refresh_ims: written.refresh_ims,
         },
     })
+}
+
+/// What URLs something is for, as a regular expression.
+pub(super) fn urls(
+    context: &mut Context,
+    path: &str,
+    regex: Option<Regex>,
+    glob: Option<Glob>,
+) -> Option<String> {
+    match (regex, glob) {
+        (Some(regex), None) => Some(regex.value),
+        (None, Some(glob)) => Some(glob.value),
+        (Some(_), Some(_)) => {
+            let message = "a `url_regex` and a `url_glob` for one thing, and not both at once";
+            context.error(path, message, "make two of it");
+            None
+        }
+        (None, None) => {
+            // One that was refused has been reported.
+            let place = context.place(path);
+            let keys = context.written.place_keys(&place);
+            if !keys.iter().any(|key| key == "url_regex" || key == "url_glob") {
+                let message = "without `url_regex` or `url_glob` it is for no URL";
+                context.error(path, message, "write {url_glob: \"*.deb\"}, or a `url_regex`");
+            }
+            None
+        }
+    }
 }

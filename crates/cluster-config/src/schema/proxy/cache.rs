@@ -3,7 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{duration, refresh::RefreshPattern, size};
+use super::{
+    caching::{Authorization, DefaultTtl, KeyRule, StoreRule},
+    duration,
+    refresh::RefreshPattern,
+    size,
+};
 use crate::schema::notation::{Duration, FieldName, Size};
 
 /// The cache.
@@ -50,6 +55,16 @@ pub struct Cache {
     /// match wins. Their times are never for a request with Cookie or Authorization, nor for
     /// answers with 204 or 4xx and 5xx but 410.
     pub refresh_patterns: Vec<RefreshPattern>,
+    /// Where answers are kept, by request. First match wins; without a match everywhere.
+    pub rules: Vec<StoreRule>,
+    /// How long answers live of which neither they nor a refresh pattern nor Last-Modified says it:
+    /// negative answers above all. First match wins. None is for a request with Cookie or
+    /// Authorization, nor for a successful one with a query.
+    pub default_ttls: Vec<DefaultTtl>,
+    /// Which answers to requests with Authorization are stored and shared.
+    pub authorization: Authorization,
+    /// What several URLs share. First match wins.
+    pub keys: Vec<KeyRule>,
 }
 
 impl Default for Cache {
@@ -68,6 +83,10 @@ impl Default for Cache {
             targeted_fields: Vec::new(),
             vary_normalized: vec![Negotiated::AcceptEncoding],
             refresh_patterns: Vec::new(),
+            rules: Vec::new(),
+            default_ttls: Vec::new(),
+            authorization: Authorization::default(),
+            keys: Vec::new(),
         }
     }
 }

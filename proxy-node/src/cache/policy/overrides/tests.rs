@@ -6,19 +6,6 @@ use crate::cache::{facts::http_date_text, policy::usable};
 /// "Now" of these tests, in Unix seconds.
 const NOW: u64 = 1_800_000_000;
 const AT_ONCE: Times = Times { asked_at: NOW, received_at: NOW, wall: NOW };
-const NONE: Overrides = Overrides {
-    override_expire: false,
-    override_lastmod: false,
-    ignore_reload: false,
-    ignore_no_store: false,
-    ignore_private: false,
-    ignore_must_revalidate: false,
-    ignore_auth: false,
-    store_stale: false,
-    max_stale: None,
-    refresh_ims: false,
-};
-
 fn pattern(overrides: Overrides) -> RefreshPattern {
     RefreshPattern {
         url: Regex::new(r"\.deb$").unwrap(),
@@ -44,7 +31,9 @@ fn judged(
 ) -> Judgement {
     let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     let mut facts = ResponseFacts::new(status, fields);
-    judge(&request(asked), &mut facts, b"http://h/a.deb", &[pattern(overrides)], AT_ONCE)
+    let patterns = [pattern(overrides)];
+    let exceptions = Exceptions { patterns: &patterns, ..Exceptions::default() };
+    judge(&request(asked), &mut facts, b"http://h/a.deb", &exceptions, AT_ONCE)
 }
 
 #[test]
@@ -196,4 +185,82 @@ fn what_clients_want() {
     let ims = Overrides { refresh_ims: true, ..NONE };
     assert_eq!(reads(ims, "If-None-Match", "\"a\"").max_age, Some(0));
     assert_eq!(reads(ims, "Accept", "*/*").max_age, None);
+}
+
+/// What is said of an answer where the configuration says this and has no pattern.
+fn excepted(
+    exceptions: &Exceptions<'_>,
+    (asked, url): (&[(&str, &str)], &str),
+    status: u16,
+    cache_control: &str,
+) -> Result<u64, NotStored> {
+    let field = (&b"cache-control"[..], cache_control.as_bytes());
+    let mut facts = ResponseFacts::new(status, [field].into_iter());
+    let judged = judge(&request(asked), &mut facts, url.as_bytes(), exceptions, AT_ONCE);
+    judged.storable.map(|()| judged.freshness.lifetime)
+}
+
+#[test]
+fn default_ttls_are_for_what_says_nothing_and_for_nobody_in_particular() {
+    let ttl = |first, last, ttl| DefaultTtl { first, last, ttl };
+    let ttls = [ttl(404, 404, 60), ttl(410, 410, 0), ttl(400, 599, 5), ttl(200, 299, 7)];
+    let exceptions = Exceptions { default_ttls: &ttls, ..Exceptions::default() };
+    let plain = "http://h/a";
+    for (asked, url, status, said, want) in [
+        (&[][..], plain, 404, "", Ok(60)),
+        (&[], plain, 410, "", Err(NotStored::Useless)),
+        (&[], plain, 403, "", Ok(5)),
+        (&[], plain, 503, "", Ok(5)),
+        (&[], plain, 200, "", Ok(7)),
+        (&[], plain, 302, "", Err(NotStored::Status)),
+        (&[], "http://h/a?b", 200, "", Err(NotStored::Useless)),
+        (&[], "http://h/a?b", 404, "", Ok(60)),
+        (&[], plain, 404, "max-age=1", Ok(1)),
+        (&[], plain, 404, "max-age=0", Err(NotStored::Useless)),
+        (&[], plain, 503, "no-store", Err(NotStored::NoStore)),
+        (&[], plain, 503, "private", Err(NotStored::Private)),
+        (&[("Cookie", "a=b")], plain, 404, "", Err(NotStored::Useless)),
+        (&[("Cookie", "a=b")], plain, 503, "", Err(NotStored::Status)),
+        (&[("Authorization", "me")], plain, 404, "", Err(NotStored::Authorization)),
+    ] {
+        assert_eq!(excepted(&exceptions, (asked, url), status, said), want, "{status} {said}");
+    }
+}
+
+#[test]
+fn who_may_share_what_somebody_got_by_his_credentials() {
+    let me = [("Authorization", "me")];
+    for (authorization, said, shared) in [
+        (Authorization::Rfc9111, "max-age=5", false),
+        (Authorization::Rfc9111, "max-age=5, public", true),
+        (Authorization::Rfc9111, "s-maxage=5", true),
+        (Authorization::Rfc9111, "max-age=5, must-revalidate", true),
+        (Authorization::Public, "max-age=5, public", true),
+        (Authorization::Public, "s-maxage=5", false),
+        (Authorization::Public, "max-age=5, must-revalidate", false),
+        (Authorization::Never, "max-age=5, public", false),
+    ] {
+        let exceptions = Exceptions { authorization, ..Exceptions::default() };
+        let found = excepted(&exceptions, (&me, "http://h/a"), 200, said);
+        assert_eq!(found.is_ok(), shared, "{authorization:?}: {said}");
+        assert!(excepted(&exceptions, (&[], "http://h/a"), 200, said).is_ok());
+    }
+}
+
+#[test]
+fn what_has_its_digest_in_its_url_lives_for_ever_unless_it_may_not_be_kept() {
+    let exceptions = Exceptions { immutable: true, ..Exceptions::default() };
+    for (status, said, want) in [
+        (200, "", Ok(FOR_EVER)),
+        (200, "max-age=5", Ok(FOR_EVER)),
+        (200, "no-store", Err(NotStored::NoStore)),
+        (200, "private, max-age=5", Err(NotStored::Private)),
+        (404, "", Err(NotStored::Useless)),
+    ] {
+        assert_eq!(
+            excepted(&exceptions, (&[], "http://h/a"), status, said),
+            want,
+            "{status} {said}"
+        );
+    }
 }
