@@ -2,13 +2,15 @@
 
 mod lookup;
 mod purge;
+mod purges;
 mod stats;
 mod what;
+
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use cluster::Service;
-use proto::proxy::PurgeRequest;
 
 use self::what::What;
 use crate::{
@@ -25,7 +27,8 @@ use crate::{
   shoal cache purge http://example.com/logo.png
   shoal cache purge --prefix http://example.com/static/
   shoal cache purge --soft --tag news
-  shoal cache purge --host .example.com")]
+  shoal cache purge --host .example.com
+  shoal cache purges")]
 pub struct Options {
     #[command(flatten)]
     target: Target,
@@ -51,9 +54,31 @@ enum Action {
         format: Format,
     },
     /// Remove what is held, in memory and on disk, or have it validated before its next use
+    ///
+    /// The registry keeps it in its log, from which every node does it; a node that is away does it
+    /// before it trusts what it has stored. Fails when a node has not done it in time.
     Purge {
         #[command(flatten)]
         what: What,
+        /// Why, for the log and the audit record
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+        /// How long the nodes have for it
+        #[arg(
+            long,
+            default_value = "10s",
+            value_name = "DURATION",
+            value_parser = chassis::options::duration,
+        )]
+        within: Duration,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// The last purges, and how far each node has come with them
+    Purges {
+        /// The newest so many
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        limit: u32,
         #[command(flatten)]
         format: Format,
     },
@@ -81,11 +106,14 @@ pub async fn run(options: Options) -> Result<()> {
     match options.action {
         Action::Stats { format } => stats::stats(&cluster, &nodes, format).await,
         Action::Lookup { url, format } => lookup::lookup(&cluster, &nodes, &url, format).await,
-        Action::Purge { what, format } => {
-            let purge = Some(what.purge()?);
-            let request = PurgeRequest { purge, ..PurgeRequest::default() };
-            purge::purge(&cluster, &nodes, request, format).await
+        Action::Purge { what, format, .. } if options.node.is_some() => {
+            purge::at(&cluster, &nodes, what.purge()?, format).await
         }
+        Action::Purge { what, reason, within, format } => {
+            let order = purge::Order { purge: what.purge()?, reason, within };
+            purge::everywhere(&cluster, &nodes, order, format).await
+        }
+        Action::Purges { limit, format } => purges::list(&cluster, limit, format).await,
     }
 }
 

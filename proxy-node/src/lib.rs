@@ -14,7 +14,7 @@
 //! **Reading order**, from high to low: no module uses one that is named before it.
 //!
 //! - The process: [`start`], [`load`] (how full it is), [`memory`] (what it takes), [`api`] and
-//!   its [`explain`].
+//!   its [`explain`], [`purging`] (what the registry has purged).
 //! - The way of a request: [`listen`] → [`connection`] → [`dispatch`] (its steps) → [`fetch`]
 //!   by its plan (from memory, behind a fill, past the cache), [`tunnel`], or [`health`] (of the
 //!   proxy itself) → [`relay`] (to the next hop and back) → [`upstream`] (a connection there).
@@ -25,7 +25,8 @@
 //!   [`parent`], [`egress`].
 //! - What knows none of them: [`request`] (what is asked, and for whom), [`respond`] (the only
 //!   table from error to status), [`admit`] (the access rules), [`cache`], [`dns`], [`record`] (the
-//!   access log), [`metrics`], [`endpoint`], [`protocol`], [`clock`], [`options`].
+//!   access log), [`metrics`], [`endpoint`], [`protocol`], [`confirmation`] (as of when purges are
+//!   known), [`clock`], [`options`].
 
 pub mod admission;
 pub mod admit;
@@ -33,6 +34,7 @@ pub mod api;
 pub mod cache;
 pub mod clock;
 pub mod config;
+pub mod confirmation;
 pub mod connection;
 pub mod dispatch;
 pub mod dns;
@@ -51,6 +53,7 @@ pub mod options;
 pub mod owner;
 pub mod parent;
 pub mod protocol;
+pub mod purging;
 pub mod record;
 pub mod relay;
 pub mod request;

@@ -224,6 +224,10 @@ metrics! {
     counter purges = PURGES "shoal_proxy_cache_purges_total": "Purges done in this node's cache.";
     counter purged = PURGED "shoal_proxy_cache_purged_total": "Objects in memory that purges \
         removed or marked.";
+    gauge purges_followed = PURGES_FOLLOWED "shoal_proxy_cache_purges_followed": "1 while this \
+        node hears of purges from the registry.";
+    gauge purges_confirmed = PURGES_CONFIRMED "shoal_proxy_cache_purges_confirmed_seconds": "How \
+        long ago the registry confirmed that this node has heard of every purge.";
     counter limited = LIMITED "shoal_proxy_requests_limited_total":
         "Requests over a limit of their client: answered 429, 503 or 413.";
     counter bytes_to_clients = BYTES_TO_CLIENTS "shoal_proxy_client_sent_bytes_total":

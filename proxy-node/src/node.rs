@@ -18,12 +18,14 @@ use relay::{head::Request, proof::Key};
 use crate::{
     cache::{
         self, keying,
+        object::Object,
         purge::{Purge, Scope},
         sketch::Sketch,
         store::purging::Purged,
     },
     clock::Steady,
     config::Generation,
+    confirmation::Confirmation,
     dns::Resolver,
     egress::{ClusterNames, ClusterPorts, ProbeTargets},
     metrics::Metrics,
@@ -62,6 +64,8 @@ pub struct Node {
     pub popular: Sketch,
     /// The memory cache.
     pub store: Arc<Store>,
+    /// As of when it is known what was purged of that.
+    pub confirmation: Confirmation,
     /// Built-in targets of the health-checkers: who proves to be one is probing, and nobody else
     /// gets there.
     pub probe_targets: ArcSwap<ProbeTargets>,
@@ -196,6 +200,15 @@ impl Node {
         self.metrics.purges.add(1);
         self.metrics.purged.add(purged.in_memory);
         purged
+    }
+
+    /// Whether something stored has to be validated because it may have been purged without this
+    /// node's knowledge, at `now` in steady milliseconds.
+    #[must_use]
+    pub fn doubts(&self, generation: &Generation, object: &Object, now: u64) -> bool {
+        let within = generation.document.cache.purge.confirm_within;
+        let received = object.freshness.received_at.saturating_mul(1000);
+        self.confirmation.doubts(received, now, within)
     }
 
     /// Whether the health path answers 200.

@@ -19,6 +19,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use chassis::{Error, ErrorContext, Process};
+use cluster::Service;
 use dataplane::{count::PerWorker, trace::span::Tracer};
 use jiff::tz::TimeZone;
 use relay::{
@@ -31,6 +32,7 @@ use crate::{
     api::{Api, POLICY},
     cache::sketch::Sketch,
     clock::{Steady, unix_millis},
+    confirmation::Confirmation,
     dns::{self, Resolver},
     listen::{self, Listeners},
     load,
@@ -39,6 +41,7 @@ use crate::{
     metrics::{self, Metrics},
     node::{Node, Store, Throttle, structured},
     options::Options,
+    purging::{self, Follower},
     record::{self, Recorder},
 };
 use configuration::{Published, applier, doubt_memory};
@@ -46,6 +49,9 @@ use membership::{follow_membership, follow_names, pseudonym, refresh_ports};
 
 /// So long the end of the process waits for the last lines of the access log.
 const LAST_LINES_WITHIN: Duration = Duration::from_millis(500);
+/// So long a start waits to hear what was purged while this node was not there. Then it serves, and
+/// validates what it has stored.
+const CATCH_UP: Duration = Duration::from_secs(1);
 /// How often dead parents are tried and their credentials read.
 const PARENTS: Duration = Duration::from_secs(5);
 
@@ -89,7 +95,9 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Error> {
         origins: options.trace_origins,
     };
     let node = node(&process, &published, cluster_key, resolver, (recorder, traces), workers)?;
+    let purges = purge_follower(&process, &node);
     disk::apply(&node, &cache_dir);
+    follow_purges(&process, purges);
     let told = node.clone();
     process.exposition.add(move |out| metrics::write(&told.answers, out));
     refresh_ports(&process, &node, &listeners);
@@ -112,6 +120,12 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Error> {
         &POLICY,
     )?;
     refresh_ports(&process, &node, &listeners);
+    if node.store.disk().is_some() && !purging::caught_up(&node, CATCH_UP).await {
+        tracing::warn!(
+            "the registry has not told of purges in time: what is on the disk is validated until \
+             it has"
+        );
+    }
     let estate = succession::Estate::new(&node, &listeners, entrances);
     estate.take_over(&process).await?;
     process.register();
@@ -206,6 +220,7 @@ fn node(
         probe_targets: ArcSwap::default(),
         resolver,
         recorder,
+        confirmation: Confirmation::default(),
         metrics: Metrics::new(),
         answers: PerWorker::new(workers),
         tracer: traces.tracer,
@@ -219,6 +234,26 @@ fn node(
     });
     *published = Published::Running(node.clone());
     Ok(node)
+}
+
+/// From here on what is stored waits until the registry says what was purged of it.
+fn purge_follower(process: &Process, node: &Arc<Node>) -> Follower {
+    let follower = Follower {
+        node: node.clone(),
+        channel: process.network.channel(Service::Registry),
+        name: process.identity.name().to_owned(),
+        id: process.identity.id().to_string(),
+        memory: process.data_dir.path("purges.json"),
+        stop: process.lifecycle.closing(),
+    };
+    follower.begin();
+    follower
+}
+
+fn follow_purges(process: &Process, follower: Follower) {
+    let awake = follower.node.clone();
+    process.tasks.spawn("purges", move || follower.clone().run());
+    process.tasks.spawn("awake", move || purging::stay_awake(awake.clone()));
 }
 
 fn spawn_followers(process: &Process, node: &Arc<Node>, listeners: &Arc<Listeners>) {

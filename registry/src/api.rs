@@ -3,6 +3,7 @@
 mod keep_alive;
 mod operate;
 mod opinions;
+mod purges;
 pub mod refuse;
 mod register;
 mod transfer;
@@ -13,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use chassis::{
     Policy, Role, StopSignal,
-    authorize::{ANYONE, Rule, SERVICES},
+    authorize::{ANYONE, PEOPLE, Rule, SERVICES},
 };
 use cluster::Service;
 use futures::{StreamExt, stream::BoxStream};
@@ -40,6 +41,12 @@ pub static POLICY: Policy = Policy::new(&[
     ),
     Rule::read("/shoal.registry.v1.Registry/ListInstances", ANYONE),
     Rule::read("/shoal.registry.v1.Registry/Watch", ANYONE),
+    Rule::write(
+        "/shoal.registry.v1.Registry/Purge",
+        &[Role::Operator, Role::Service(Service::ProxyNode)],
+    ),
+    Rule::read("/shoal.registry.v1.Registry/ListPurges", PEOPLE),
+    Rule::read("/shoal.registry.v1.Registry/FollowPurges", &[Role::Service(Service::ProxyNode)]),
     Rule::read("/shoal.state.v1.StateTransfer/Describe", BACKUP),
     Rule::write("/shoal.state.v1.StateTransfer/Export", BACKUP),
     Rule::write("/shoal.state.v1.StateTransfer/Import", BACKUP),
@@ -83,6 +90,7 @@ impl Api {
 impl Registry for Api {
     type KeepAliveStream = BoxStream<'static, Result<pb::KeepAliveResponse, Status>>;
     type WatchStream = BoxStream<'static, Result<pb::WatchResponse, Status>>;
+    type FollowPurgesStream = BoxStream<'static, Result<pb::FollowPurgesResponse, Status>>;
 
     async fn register(
         &self,
@@ -131,6 +139,27 @@ impl Registry for Api {
         request: Request<pb::ListInstancesRequest>,
     ) -> Result<Response<pb::ListInstancesResponse>, Status> {
         watch::list(self, request).await.map(Response::new)
+    }
+
+    async fn purge(
+        &self,
+        request: Request<pb::PurgeRequest>,
+    ) -> Result<Response<pb::PurgeResponse>, Status> {
+        purges::purge(self, request).await.map(Response::new)
+    }
+
+    async fn list_purges(
+        &self,
+        request: Request<pb::ListPurgesRequest>,
+    ) -> Result<Response<pb::ListPurgesResponse>, Status> {
+        purges::list(self, request.get_ref()).await.map(Response::new)
+    }
+
+    async fn follow_purges(
+        &self,
+        request: Request<Streaming<pb::FollowPurgesRequest>>,
+    ) -> Result<Response<Self::FollowPurgesStream>, Status> {
+        purges::follow(self, request).map(Response::new)
     }
 
     /// [`RegistryServer`] answers Watch with bytes that watchers share; this is the same for

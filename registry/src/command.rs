@@ -7,6 +7,8 @@ use cluster::{AdminState, Instance, InstanceId, Opinion, Service, State};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::purge::Logged;
+
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -54,6 +56,8 @@ pub enum Command {
     Loss(LossRecord),
     /// Operators say that the losses held back for a service are real.
     AcceptLosses { service: Service },
+    /// Something is purged from all caches.
+    Purge(Logged),
     /// The registry itself was away (restarted, stopped, its clock was set): what was alive then
     /// gets one more lease.
     Forgive,
@@ -89,6 +93,7 @@ impl Command {
             Self::Report { .. } => "report",
             Self::Loss(_) => "loss",
             Self::AcceptLosses { .. } => "accept_losses",
+            Self::Purge(_) => "purge",
             Self::Forgive => "forgive",
         }
     }
@@ -171,6 +176,8 @@ pub enum Kind {
     Opinions = 5,
     /// [`Command::Loss`]
     Loss = 6,
+    /// [`Command::Purge`], one for each
+    Purge = 7,
 }
 
 impl Kind {
@@ -181,8 +188,8 @@ impl Kind {
     /// The kind that the store writes as `number`.
     #[must_use]
     pub fn from_number(number: i64) -> Option<Self> {
-        use Kind::{Deregister, Desired, Generations, Loss, Opinions, Register, Renew};
-        [Generations, Desired, Register, Renew, Deregister, Opinions, Loss]
+        use Kind::{Deregister, Desired, Generations, Loss, Opinions, Purge, Register, Renew};
+        [Generations, Desired, Register, Renew, Deregister, Opinions, Loss, Purge]
             .into_iter()
             .find(|kind| *kind as i64 == number)
     }
@@ -221,6 +228,8 @@ pub enum Outcome {
     },
     /// These losses are acted on now.
     Accepted { names: Vec<String> },
+    /// It is in the log.
+    Purged { logged: Logged },
     /// It is off the list.
     Removed {
         /// It was on it.

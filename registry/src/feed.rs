@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::{
+    purge::Purges,
     snapshot::{Filter, Snapshot},
     store::Identity,
 };
@@ -49,6 +50,7 @@ pub struct Feed {
     snapshot: ArcSwap<Snapshot>,
     log: Mutex<Log>,
     version: watch::Sender<u64>,
+    purges: Purges,
 }
 
 #[derive(Debug)]
@@ -105,7 +107,14 @@ impl Feed {
             snapshot,
             log: Mutex::default(),
             version: watch::Sender::new(0),
+            purges: Purges::default(),
         })
+    }
+
+    /// The log of purges, and who follows it.
+    #[must_use]
+    pub const fn purges(&self) -> &Purges {
+        &self.purges
     }
 
     /// Everything as it is now.

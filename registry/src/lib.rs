@@ -7,7 +7,8 @@
 //! Reading order, the way of a call: [`api`] (who asks, what; [`endpoints`] says where they may be)
 //! → [`command`] → [`membership`] with [`member`] and [`lease`] (the facts) → [`settle`] (the
 //! conclusions) → [`store`] (what survives) → [`snapshot`] → [`feed`] (who hears of it).
-//! [`recollection`] is what a backup keeps of it. [`owner`] is the task that takes them through,
+//! [`purge`] is the log of what caches are to forget, which proxy-nodes follow. [`recollection`] is
+//! what a backup keeps of it all. [`owner`] is the task that takes them through,
 //! [`handle`] is what others have of it; [`time`] tells it when, [`metrics`] what is counted. The
 //! rules about opinions and implausible losses are `cluster::health` and `cluster::guard`.
 
@@ -21,6 +22,7 @@ pub mod member;
 pub mod membership;
 pub mod metrics;
 pub mod owner;
+pub mod purge;
 pub mod recollection;
 pub mod settle;
 pub mod snapshot;

@@ -19,6 +19,7 @@ use crate::{
     command::{self, Command, Desired, Kind, LossRecord, Outcome, Record, Slot},
     lease::after,
     member::{Loss, Member},
+    purge::{self, Logged},
 };
 pub use read::Holding;
 
@@ -62,6 +63,7 @@ pub struct Membership {
     pub(crate) touched: BTreeSet<String>,
     /// Pools whose losses have to be weighed again.
     pub(crate) unbalanced: BTreeSet<Service>,
+    pub(crate) purges: purge::Log,
     pub(crate) writes: Writes,
     /// Members of whom something changed that watchers need not hear of, such as how old opinions
     /// are.
@@ -117,9 +119,23 @@ impl Membership {
             Command::AcceptLosses { service } => {
                 return Ok(Outcome::Accepted { names: self.accept_losses(service, now) });
             }
+            Command::Purge(purge) => {
+                return Ok(Outcome::Purged { logged: self.purge(purge, now) });
+            }
             Command::Forgive => self.forgive(now),
         }
         Ok(Outcome::Done)
+    }
+
+    /// Takes a purge into the log; the oldest goes where there are too many.
+    fn purge(&mut self, purge: Logged, now: Timestamp) -> Logged {
+        let Some((logged, gone)) = self.purges.take(purge, now) else { return Logged::default() };
+        let command = Command::Purge(logged.clone());
+        self.writes.insert(Kind::Purge.of(&logged.slot()), Some(Record { at: logged.at, command }));
+        if let Some(gone) = gone {
+            self.writes.insert(Kind::Purge.of(&gone.slot()), None);
+        }
+        logged
     }
 
     fn generations_given(&mut self, given: u64, now: Timestamp) {

@@ -25,6 +25,10 @@ pub const FORGIVEN: &str = "shoal_registry_leases_forgiven_total";
 pub const WATCHERS: &str = "shoal_registry_watchers";
 /// KeepAlive streams open now.
 pub const HOLDERS: &str = "shoal_registry_keepalive_streams";
+/// Streams of proxy-nodes that follow the log of purges.
+pub const PURGE_FOLLOWERS: &str = "shoal_registry_purge_followers";
+/// Purges in the log.
+pub const PURGES_LOGGED: &str = "shoal_registry_purges_logged";
 /// Snapshots encoded for watchers that were new or too far behind.
 pub const SNAPSHOTS: &str = "shoal_registry_snapshots_total";
 
@@ -40,6 +44,8 @@ pub fn describe() {
     describe_counter!(FORGIVEN, "Times that the registry had been away and forgave leases");
     describe_gauge!(WATCHERS, "Watch streams open now");
     describe_gauge!(HOLDERS, "KeepAlive streams open now");
+    describe_gauge!(PURGE_FOLLOWERS, "Proxy-nodes that follow the log of purges");
+    describe_gauge!(PURGES_LOGGED, "Purges in the log");
     describe_counter!(SNAPSHOTS, "Snapshots encoded for watchers");
 }
 
@@ -99,6 +105,10 @@ pub(crate) fn store_failed() {
 
 pub(crate) fn forgiven() {
     counter!(FORGIVEN).increment(1);
+}
+
+pub(crate) fn purges_logged(count: usize) {
+    gauge!(PURGES_LOGGED).set(u32::try_from(count).unwrap_or(u32::MAX));
 }
 
 pub(crate) fn snapshot_sent() {

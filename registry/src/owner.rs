@@ -88,6 +88,8 @@ impl Owner {
         };
         let statuses: Vec<_> = owned.membership.statuses().collect();
         tracing::info!(instances = statuses.len(), "membership replayed, leases forgiven");
+        // Before anybody takes what there is for everything.
+        self.feed.purges().publish(owned.membership.purges());
         self.feed.reset(statuses, owned.membership.guards().values().cloned().collect());
         let mut batch = Vec::with_capacity(BATCH);
         let mut ticks = tokio::time::interval(TICK);
@@ -157,6 +159,10 @@ impl Owned<'_> {
         let changes = self.membership.settle(reading.now);
         self.unwritten.append(&mut self.membership.take_writes());
         let written = if urgent || ticked { self.write(store).await } else { Ok(()) };
+        if self.unwritten.is_empty() {
+            // What is not on the disk might not be there after a crash: nobody does it before.
+            self.feed.purges().publish(self.membership.purges());
+        }
         self.tell(&changes);
         for reply in replies {
             self.reply(reply, &written);
@@ -219,6 +225,7 @@ impl Owned<'_> {
             statuses,
             self.membership.guards().values().cloned().collect(),
         );
+        self.feed.purges().restored(self.membership.purges());
         Ok(())
     }
 

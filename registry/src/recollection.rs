@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::{
     command::{Command, Desired},
     membership::Membership,
+    purge::Logged,
     store::Identity,
 };
 
@@ -25,6 +26,8 @@ const ADMIN_STATES: &str = "admin-states.jsonl";
 const GENERATIONS: &str = "generations.json";
 /// Who was there, a JSON object a line; for reading only.
 const INSTANCES: &str = "instances.jsonl";
+/// The log of purges, a JSON object a line. Archives of earlier versions have none.
+const PURGES: &str = "purges.jsonl";
 /// The longest reason, in bytes.
 const MAX_REASON: usize = 1024;
 
@@ -38,6 +41,8 @@ pub struct Recollection {
     pub desired: BTreeMap<String, Desired>,
     /// Who is there, by name.
     pub instances: Vec<InstanceStatus>,
+    /// The purges of late, the oldest first.
+    pub purges: Vec<Logged>,
 }
 
 /// A line of [`ADMIN_STATES`].
@@ -64,6 +69,7 @@ impl Recollection {
             generations: membership.generations(),
             desired: membership.all_desired().clone(),
             instances: membership.statuses().collect(),
+            purges: membership.purges().iter().map(|logged| (**logged).clone()).collect(),
         }
     }
 
@@ -82,6 +88,7 @@ impl Recollection {
             (GENERATIONS, serde_json::to_vec(&Generations { given: self.generations })?),
             (ADMIN_STATES, lines(self.desired.iter().map(line))?),
             (INSTANCES, lines(&self.instances)?),
+            (PURGES, lines(&self.purges)?),
         ])
     }
 
@@ -100,9 +107,13 @@ impl Recollection {
     /// What there is, counted.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<String, u64> {
-        [("admin states", self.desired.len()), ("instances", self.instances.len())]
-            .map(|(what, count)| (what.to_owned(), count as u64))
-            .into()
+        [
+            ("admin states", self.desired.len()),
+            ("instances", self.instances.len()),
+            ("purges", self.purges.len()),
+        ]
+        .map(|(what, count)| (what.to_owned(), count as u64))
+        .into()
     }
 
     /// What there is, for people.
@@ -139,6 +150,9 @@ pub struct Restored {
     pub generations: u64,
     /// What operators want, by name; nothing else is wanted afterwards.
     pub desired: BTreeMap<String, Desired>,
+    /// The log of purges: those that are later than what there is are added. In the epoch that
+    /// follows, every node validates what it has stored.
+    pub purges: Vec<Logged>,
     /// Fingerprint of what somebody looked at before: nothing else is replaced.
     pub expected: Option<String>,
 }
@@ -180,7 +194,19 @@ impl Restored {
                 return Err(problem(format!("{name} comes twice")));
             }
         }
-        Ok(Self { cluster_id, epoch, generations: generations.given, desired, expected: None })
+        let purges = content(PURGES).unwrap_or_default();
+        let purges = each_line(&purges, PURGES, |line| {
+            let logged: Logged = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+            logged.check().map(|()| logged)
+        })?;
+        Ok(Self {
+            cluster_id,
+            epoch,
+            generations: generations.given,
+            desired,
+            purges,
+            expected: None,
+        })
     }
 
     /// Whether what there is is what somebody looked at before.
@@ -203,7 +229,13 @@ impl Restored {
             desired: desired.clone(),
         });
         let given = self.generations.max(membership.generations());
-        std::iter::once(Command::Generations { given }).chain(forgotten).chain(wished).collect()
+        let newest = membership.purges().newest();
+        let purges = self.purges.iter().filter(|logged| logged.position > newest);
+        std::iter::once(Command::Generations { given })
+            .chain(forgotten)
+            .chain(wished)
+            .chain(purges.cloned().map(Command::Purge))
+            .collect()
     }
 
     /// Which cluster it becomes. The epoch is one that neither this registry nor anybody else
@@ -247,6 +279,20 @@ impl Restored {
         }
         changes
     }
+}
+
+fn each_line<T>(
+    text: &[u8],
+    entry: &'static str,
+    read: impl Fn(&[u8]) -> Result<T, String>,
+) -> Result<Vec<T>, Unreadable> {
+    text.split(|byte| *byte == b'\n')
+        .enumerate()
+        .filter(|(_, line)| !line.is_empty())
+        .map(|(index, line)| {
+            read(line).map_err(|problem| Unreadable::Line { entry, line: index + 1, problem })
+        })
+        .collect()
 }
 
 fn read_desired(line: &[u8]) -> Result<(String, Desired), String> {

@@ -6,10 +6,9 @@ use proto::purge::{Purge, purge::Scope};
 
 /// What is purged: one thing
 #[derive(Args)]
-#[group(id = "what", required = true, multiple = false, args = ["target", "all"])]
 pub(super) struct What {
     /// Absolute URL; or with one of the flags below something else
-    #[arg(value_name = "URL")]
+    #[arg(value_name = "URL", required_unless_present = "all", conflicts_with = "all")]
     target: Option<String>,
     /// Everything whose URL begins so
     #[arg(long, group = "kind", conflicts_with = "all")]

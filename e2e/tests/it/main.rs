@@ -28,6 +28,7 @@ mod overrides;
 mod owners;
 mod pac;
 mod packaging;
+mod purging;
 mod reference;
 mod reliability;
 mod rolling;

@@ -299,6 +299,133 @@ pub struct Delta {
     #[prost(message, repeated, tag = "3")]
     pub guards: ::prost::alloc::vec::Vec<PoolGuard>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PurgeRequest {
+    #[prost(message, optional, tag = "1")]
+    pub purge: ::core::option::Option<crate::purge::Purge>,
+    /// Why, for the log and the audit record; at most 1024 bytes.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PurgeResponse {
+    #[prost(message, optional, tag = "1")]
+    pub logged: ::core::option::Option<LoggedPurge>,
+}
+/// A purge in the log.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LoggedPurge {
+    /// Its place: each is one more than the one before.
+    #[prost(uint64, tag = "1")]
+    pub position: u64,
+    #[prost(message, optional, tag = "2")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "3")]
+    pub purge: ::core::option::Option<crate::purge::Purge>,
+    /// Whose certificate asked for it.
+    #[prost(string, tag = "4")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListPurgesRequest {
+    /// The newest so many; 0: 100.
+    #[prost(uint32, tag = "1")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListPurgesResponse {
+    /// The newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub purges: ::prost::alloc::vec::Vec<LoggedPurge>,
+    /// Where the log ends.
+    #[prost(message, optional, tag = "2")]
+    pub newest: ::core::option::Option<PurgePlace>,
+    /// The log has everything behind this position: a node that is not so far validates everything that it has stored.
+    #[prost(uint64, tag = "3")]
+    pub reaches_back_to: u64,
+    /// Proxy-nodes that follow or have followed since the registry started, by name.
+    #[prost(message, repeated, tag = "4")]
+    pub followers: ::prost::alloc::vec::Vec<PurgeFollower>,
+}
+/// A place in the log of one cluster in one epoch; in no other epoch it means anything.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PurgePlace {
+    #[prost(string, tag = "1")]
+    pub cluster_id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// Everything up to here is done.
+    #[prost(uint64, tag = "3")]
+    pub position: u64,
+}
+/// A proxy-node that follows the log.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PurgeFollower {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Which process of that name.
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// Everything up to here is done there.
+    #[prost(uint64, tag = "3")]
+    pub applied: u64,
+    /// So long ago it said something.
+    #[prost(message, optional, tag = "4")]
+    pub silent_for: ::core::option::Option<::prost_types::Duration>,
+    /// It has a stream open.
+    #[prost(bool, tag = "5")]
+    pub connected: bool,
+    /// What came of the last ones there.
+    #[prost(message, repeated, tag = "6")]
+    pub outcomes: ::prost::alloc::vec::Vec<PurgeOutcome>,
+}
+/// What came of a purge at one node.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PurgeOutcome {
+    #[prost(uint64, tag = "1")]
+    pub position: u64,
+    /// Objects that it removed or marked.
+    #[prost(uint64, tag = "2")]
+    pub concerned: u64,
+    /// Why it is not done for good, in words for people; empty: it is.
+    #[prost(string, tag = "3")]
+    pub problem: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FollowPurgesRequest {
+    /// Of the instance, as in Register. One stream is about one.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// How far it has come; absent: it knows of none, and what it has stored is of an unknown time.
+    #[prost(message, optional, tag = "3")]
+    pub place: ::core::option::Option<PurgePlace>,
+    /// Asks whether everything was heard; 0 asks nothing. Questions count up.
+    #[prost(uint64, tag = "4")]
+    pub question: u64,
+    /// What came of purges, each told once.
+    #[prost(message, repeated, tag = "5")]
+    pub outcomes: ::prost::alloc::vec::Vec<PurgeOutcome>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FollowPurgesResponse {
+    /// In order.
+    #[prost(message, repeated, tag = "1")]
+    pub purges: ::prost::alloc::vec::Vec<LoggedPurge>,
+    /// How far they lead.
+    #[prost(message, optional, tag = "2")]
+    pub place: ::core::option::Option<PurgePlace>,
+    /// The log does not reach back to where the follower is, or is another one: what it has stored is to be validated before it is used.
+    /// It goes on from `place`.
+    #[prost(bool, tag = "3")]
+    pub gap: bool,
+    /// The newest question that this answers; 0: none.
+    #[prost(uint64, tag = "4")]
+    pub answers: u64,
+}
 /// What operators want of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -715,6 +842,83 @@ pub mod registry_client {
                 .insert(GrpcMethod::new("shoal.registry.v1.Registry", "Watch"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Writes a purge into the log that every proxy-node follows. It is on the disk when it is answered; who has done it, ListPurges says.
+        /// Safe to retry: what is purged twice is purged. A proxy-node may purge single URLs only.
+        pub async fn purge(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PurgeRequest>,
+        ) -> std::result::Result<tonic::Response<super::PurgeResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/shoal.registry.v1.Registry/Purge",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shoal.registry.v1.Registry", "Purge"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The last purges, and how far each proxy-node has come with them.
+        pub async fn list_purges(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListPurgesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPurgesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/shoal.registry.v1.Registry/ListPurges",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shoal.registry.v1.Registry", "ListPurges"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Follows the log of purges from a place on. A follower says how far it has come and what came of each; and it asks, over and over, whether
+        /// it has heard everything: an answer to a question comes behind every purge that was in the log when the question came.
+        /// Safe to reopen at any time. Ends with UNAVAILABLE when the registry stops or was restored.
+        pub async fn follow_purges(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::FollowPurgesRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::FollowPurgesResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/shoal.registry.v1.Registry/FollowPurges",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shoal.registry.v1.Registry", "FollowPurges"));
+            self.inner.streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -807,6 +1011,36 @@ pub mod registry_server {
             &self,
             request: tonic::Request<super::WatchRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchStream>, tonic::Status>;
+        /// Writes a purge into the log that every proxy-node follows. It is on the disk when it is answered; who has done it, ListPurges says.
+        /// Safe to retry: what is purged twice is purged. A proxy-node may purge single URLs only.
+        async fn purge(
+            &self,
+            request: tonic::Request<super::PurgeRequest>,
+        ) -> std::result::Result<tonic::Response<super::PurgeResponse>, tonic::Status>;
+        /// The last purges, and how far each proxy-node has come with them.
+        async fn list_purges(
+            &self,
+            request: tonic::Request<super::ListPurgesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPurgesResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the FollowPurges method.
+        type FollowPurgesStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::FollowPurgesResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Follows the log of purges from a place on. A follower says how far it has come and what came of each; and it asks, over and over, whether
+        /// it has heard everything: an answer to a question comes behind every purge that was in the log when the question came.
+        /// Safe to reopen at any time. Ends with UNAVAILABLE when the registry stops or was restored.
+        async fn follow_purges(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::FollowPurgesRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<Self::FollowPurgesStream>,
+            tonic::Status,
+        >;
     }
     /// Registry keeps the list of all instances of all services. An instance registers, keeps its lease alive and deregisters; operators set its
     /// admin state; checkers report opinions about it. Everybody else lists or watches.
@@ -1244,6 +1478,142 @@ pub mod registry_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/shoal.registry.v1.Registry/Purge" => {
+                    #[allow(non_camel_case_types)]
+                    struct PurgeSvc<T: Registry>(pub Arc<T>);
+                    impl<T: Registry> tonic::server::UnaryService<super::PurgeRequest>
+                    for PurgeSvc<T> {
+                        type Response = super::PurgeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PurgeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Registry>::purge(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PurgeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/shoal.registry.v1.Registry/ListPurges" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListPurgesSvc<T: Registry>(pub Arc<T>);
+                    impl<
+                        T: Registry,
+                    > tonic::server::UnaryService<super::ListPurgesRequest>
+                    for ListPurgesSvc<T> {
+                        type Response = super::ListPurgesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListPurgesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Registry>::list_purges(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListPurgesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/shoal.registry.v1.Registry/FollowPurges" => {
+                    #[allow(non_camel_case_types)]
+                    struct FollowPurgesSvc<T: Registry>(pub Arc<T>);
+                    impl<
+                        T: Registry,
+                    > tonic::server::StreamingService<super::FollowPurgesRequest>
+                    for FollowPurgesSvc<T> {
+                        type Response = super::FollowPurgesResponse;
+                        type ResponseStream = T::FollowPurgesStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::FollowPurgesRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Registry>::follow_purges(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FollowPurgesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use chassis::audit;
-use proto::{
-    proxy::{PurgeRequest, PurgeResponse},
-    purge::{self as pb, purge::Scope as Asked},
-};
+use proto::proxy::{PurgeRequest, PurgeResponse};
 use tonic::{Request, Status};
 
 use crate::{
-    cache::purge::{Mode, Purge, Scope, Unusable},
+    cache::purge::{Mode, Purge, Scope},
     node::Node,
+    purging::wire,
 };
 
 /// Purges in both tiers, and returns when that is on the disk.
@@ -21,7 +19,7 @@ pub(super) async fn purge(
 ) -> Result<PurgeResponse, Status> {
     let asked = request.get_ref();
     let purge = match &asked.purge {
-        Some(purge) => read(purge),
+        Some(purge) => wire::read(purge),
         // As earlier versions ask.
         None if asked.prefix => Scope::prefix(&asked.url).map(hard),
         None => Scope::url(&asked.url).map(hard),
@@ -47,19 +45,4 @@ pub(super) async fn purge(
 
 const fn hard(scope: Scope) -> Purge {
     Purge { scope, mode: Mode::Hard }
-}
-
-/// What a message asks for.
-fn read(message: &pb::Purge) -> Result<Purge, Unusable> {
-    let scope = match &message.scope {
-        Some(Asked::Url(url)) => Scope::url(url),
-        Some(Asked::Prefix(prefix)) => Scope::prefix(prefix),
-        Some(Asked::Host(host)) => Scope::host(host),
-        Some(Asked::Tag(tag)) => Scope::tag(tag),
-        Some(Asked::Regex(regex)) => Scope::regex(regex),
-        Some(Asked::Everything(true)) => Ok(Scope::Everything),
-        Some(Asked::Everything(false)) | None => Err(Unusable::Nothing),
-    }?;
-    let mode = if message.soft { Mode::Soft } else { Mode::Hard };
-    Ok(Purge { scope, mode })
 }

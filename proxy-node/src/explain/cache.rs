@@ -80,8 +80,9 @@ pub(super) async fn tell(
         None => missing(store, &key, seconds),
     };
     let found = match stored {
-        Some(object) if subject.may_have(object.from, by_address) => Found::Object(object),
-        Some(_) => Found::Forbidden,
+        Some(object) if !subject.may_have(object.from, by_address) => Found::Forbidden,
+        Some(object) if node.doubts(subject.generation, &object, millis) => Found::Doubtful(object),
+        Some(object) => Found::Object(object),
         None => Found::Nothing,
     };
     let nothing = matches!(found, Found::Nothing);

@@ -121,8 +121,11 @@ fn part(transaction: &Transaction, fetch: &Fetch<'_>) -> Option<Arc<Object>> {
 fn plan(transaction: &Transaction, fetch: &Fetch<'_>, stored: Option<Arc<Object>>) -> Plan {
     let node = &transaction.local.node;
     let found = match stored {
-        Some(object) if fetch.may_have(transaction, object.from) => Found::Object(object),
-        Some(_) => Found::Forbidden,
+        Some(object) if !fetch.may_have(transaction, object.from) => Found::Forbidden,
+        Some(object) if node.doubts(&transaction.generation, &object, node.steady.millis()) => {
+            Found::Doubtful(object)
+        }
+        Some(object) => Found::Object(object),
         None => Found::Nothing,
     };
     plan::plan(

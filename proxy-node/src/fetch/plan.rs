@@ -68,6 +68,8 @@ pub enum Found {
     /// Something that its client may not have ([`crate::admission::Subject::may_have`]).
     Forbidden,
     Object(Arc<Object>),
+    /// Something that may have been purged without this node's knowledge.
+    Doubtful(Arc<Object>),
 }
 
 /// What is done.
@@ -155,6 +157,7 @@ impl Why {
             Self::Unfit(Unfit::Reload | Unfit::TooOld | Unfit::MinFresh) => "fwd=request",
             Self::Unfit(Unfit::Stale | Unfit::NoCache) => "fwd=stale",
             Self::Unfit(Unfit::Purged) => "fwd=stale; detail=purged",
+            Self::Unfit(Unfit::Unconfirmed) => "fwd=stale; detail=unconfirmed",
             Self::Contended => "fwd=miss; detail=contended",
         }
     }
@@ -187,6 +190,7 @@ pub fn plan(
     let (found, why) = match found {
         Found::Nothing => (None, Why::Missing),
         Found::Forbidden => (None, Why::Policy),
+        Found::Doubtful(object) => (Some(object), Why::Unfit(Unfit::Unconfirmed)),
         Found::Object(object) if object.is_purged() => (Some(object), Why::Unfit(Unfit::Purged)),
         Found::Object(object) => {
             match policy::usable(&object.freshness, directives, now / 1000) {

@@ -33,6 +33,8 @@ pub(super) async fn export(node: Arc<Node>) {
         node.metrics.cache_capacity.set(node.store.capacity());
         node.metrics.cache_in_flight.set(node.store.in_flight());
         export_disk(&node);
+        let age = node.confirmation.age(node.steady.millis()).unwrap_or_default();
+        node.metrics.purges_confirmed.set(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         node.metrics.working.set(node.store.budget().at_work());
         node.metrics.log_dropped.set(node.recorder.dropped());
         let targets = node.recorder.log().targets.current();

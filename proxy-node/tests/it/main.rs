@@ -18,6 +18,7 @@ mod owners;
 mod panics;
 mod parents;
 mod parts;
+mod purge_log;
 mod purging;
 mod reach;
 mod relaying;

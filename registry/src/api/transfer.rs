@@ -73,11 +73,13 @@ impl Transfer {
         let changes = restored.changes(&present);
         let after = if header.check_only {
             let (generations, desired) = (restored.generations, restored.desired.clone());
+            let purges = restored.purges.clone();
             Recollection {
                 identity: restored.identity(&present.identity),
                 generations,
                 desired,
                 instances: present.instances,
+                purges,
             }
         } else {
             self.handle.restore(restored).await.map_err(|failed| refuse::failed(&failed))?

@@ -6,7 +6,7 @@ use cluster::{InstanceId, InstanceStatus, PoolGuard, Service};
 use jiff::Timestamp;
 
 use super::{Membership, NOTHING_DESIRED};
-use crate::command::Desired;
+use crate::{command::Desired, purge::Log};
 
 /// What an instance has to know about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,12 @@ impl Membership {
     #[must_use]
     pub fn all_desired(&self) -> &BTreeMap<String, Desired> {
         &self.desired
+    }
+
+    /// The purges of late.
+    #[must_use]
+    pub const fn purges(&self) -> &Log {
+        &self.purges
     }
 
     /// The highest generation given.

@@ -58,6 +58,7 @@ fn generations_never_go_back() {
             epoch: 1,
             generations: restored,
             desired: BTreeMap::new(),
+            purges: Vec::new(),
             expected: None,
         };
         for command in restored.commands(&now.clone()) {
@@ -98,6 +99,7 @@ fn only_what_was_looked_at_is_replaced() {
         epoch: 1,
         generations: 0,
         desired: BTreeMap::new(),
+        purges: Vec::new(),
         expected: None,
     };
     let other = Recollection::of(&membership(&[]), identity(1));

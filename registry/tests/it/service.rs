@@ -6,6 +6,7 @@ mod certified;
 mod killed;
 mod many;
 mod program;
+mod purging;
 mod server;
 mod transfer;
 mod watching;

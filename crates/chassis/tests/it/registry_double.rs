@@ -9,11 +9,13 @@ use std::{
 
 use futures::{Stream, StreamExt};
 use proto::registry::{
-    DeregisterRequest, DeregisterResponse, InstanceStatus, KeepAliveRequest, KeepAliveResponse,
-    ListInstancesRequest, ListInstancesResponse, RegisterRequest, RegisterResponse,
-    RemoveInstanceRequest, RemoveInstanceResponse, ReportOpinionsRequest, ReportOpinionsResponse,
-    SetAdminStateRequest, SetAdminStateResponse, Snapshot, State, WatchRequest, WatchResponse,
-    registry_server::Registry, registry_server::RegistryServer, watch_response::Event,
+    DeregisterRequest, DeregisterResponse, FollowPurgesRequest, FollowPurgesResponse,
+    InstanceStatus, KeepAliveRequest, KeepAliveResponse, ListInstancesRequest,
+    ListInstancesResponse, ListPurgesRequest, ListPurgesResponse, PurgeRequest, PurgeResponse,
+    RegisterRequest, RegisterResponse, RemoveInstanceRequest, RemoveInstanceResponse,
+    ReportOpinionsRequest, ReportOpinionsResponse, SetAdminStateRequest, SetAdminStateResponse,
+    Snapshot, State, WatchRequest, WatchResponse, registry_server::Registry,
+    registry_server::RegistryServer, watch_response::Event,
 };
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
@@ -174,6 +176,26 @@ impl Registry for RegistryDouble {
             cluster_id: "cluster-1".to_owned(),
             ..Default::default()
         }))
+    }
+
+    async fn purge(&self, _: Request<PurgeRequest>) -> Result<Response<PurgeResponse>, Status> {
+        Err(Status::unimplemented("it keeps no log"))
+    }
+
+    async fn list_purges(
+        &self,
+        _: Request<ListPurgesRequest>,
+    ) -> Result<Response<ListPurgesResponse>, Status> {
+        Err(Status::unimplemented("it keeps no log"))
+    }
+
+    type FollowPurgesStream = Answers<FollowPurgesResponse>;
+
+    async fn follow_purges(
+        &self,
+        _: Request<Streaming<FollowPurgesRequest>>,
+    ) -> Result<Response<Self::FollowPurgesStream>, Status> {
+        Err(Status::unimplemented("it keeps no log"))
     }
 
     type WatchStream = Answers<WatchResponse>;

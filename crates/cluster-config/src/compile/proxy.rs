@@ -400,5 +400,6 @@ fn cache(context: &mut Context, written: schema::Cache) -> document::Cache {
             authorization: written.authorization.into(),
             keys: caching::keys(context, written.keys),
         },
+        purge: document::Purge { confirm_within: written.purge.confirm_within.value },
     }
 }

@@ -133,6 +133,24 @@ pub struct Cache {
     /// What it does by the operator's word alone.
     #[serde(default)]
     pub policy: Policy,
+    /// Purges.
+    #[serde(default)]
+    pub purge: Purge,
+}
+
+/// Purges.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Purge {
+    /// How long what is stored is used without a word of the registry; 0: for as long as it lives.
+    #[serde(with = "units::duration")]
+    pub confirm_within: Duration,
+}
+
+impl Default for Purge {
+    fn default() -> Self {
+        Self { confirm_within: Duration::from_secs(600) }
+    }
 }
 
 /// Squid's rules of that name for a fetch that nobody waits for any more.

@@ -5,6 +5,7 @@ mod access_log;
 mod cache;
 mod caching;
 mod hierarchy;
+mod purge;
 mod refresh;
 mod timeouts;
 

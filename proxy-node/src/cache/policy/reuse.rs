@@ -25,6 +25,9 @@ pub enum Unfit {
     /// An operator purged it softly.
     #[error("soft-purged: it is validated before its next use")]
     Purged,
+    /// Nobody has confirmed for long that it was not purged.
+    #[error("in doubt: it may have been purged without this node's knowledge")]
+    Unconfirmed,
 }
 
 /// Whether something stored may be served without asking the origin (RFC 9111 §4). Tells the age.

@@ -35,6 +35,7 @@ fn cache() -> Cache {
         vary_normalized: vec!["accept-encoding".into()],
         refresh_patterns: vec![],
         policy: Default::default(),
+        purge: Default::default(),
     }
 }
 

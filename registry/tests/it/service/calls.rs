@@ -209,10 +209,18 @@ fn the_table_of_roles() {
         ("ReportOpinions", Role::Operator, false),
         ("Watch", node, true),
         ("ListInstances", Role::Operator, true),
+        ("Purge", Role::Operator, true),
+        ("Purge", node, true),
+        ("Purge", Role::Service(Service::Balancer), false),
+        ("Purge", Role::Service(Service::Console), false),
+        ("ListPurges", Role::Operator, true),
+        ("ListPurges", node, false),
+        ("FollowPurges", node, true),
+        ("FollowPurges", Role::Operator, false),
     ] {
         assert_eq!(allowed(rpc, role), expected, "{rpc} by {role}");
     }
-    assert_eq!(POLICY.rules().len(), 11, "every rpc is in the table");
+    assert_eq!(POLICY.rules().len(), 14, "every rpc is in the table");
     for rpc in ["Describe", "Export", "Import"] {
         let decide =
             |role| POLICY.decide(&format!("/shoal.state.v1.StateTransfer/{rpc}"), Some(role));

@@ -5,11 +5,13 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 
 use chassis::{Clock, Identity, Peer, StopSignal};
 use jiff::{SignedDuration, Timestamp};
+use proto::purge::Purge;
 use proto::registry::{
-    DeregisterRequest, Instance, InstanceStatus, KeepAliveRequest, ListInstancesRequest,
-    ListInstancesResponse, Opinion, RegisterRequest, RegisterResponse, RemoveInstanceRequest,
-    ReportOpinionsRequest, SetAdminStateRequest, State, Verdict, WatchRequest, WatchResponse,
-    registry_client::RegistryClient,
+    DeregisterRequest, FollowPurgesRequest, FollowPurgesResponse, Instance, InstanceStatus,
+    KeepAliveRequest, ListInstancesRequest, ListInstancesResponse, ListPurgesRequest,
+    ListPurgesResponse, LoggedPurge, Opinion, PurgeRequest, RegisterRequest, RegisterResponse,
+    RemoveInstanceRequest, ReportOpinionsRequest, SetAdminStateRequest, State, Verdict,
+    WatchRequest, WatchResponse, registry_client::RegistryClient,
 };
 use proto::state::{
     state_transfer_client::StateTransferClient, state_transfer_server::StateTransferServer,
@@ -241,6 +243,26 @@ impl Client {
     ) -> Result<proto::registry::KeepAliveResponse, Status> {
         let mut responses = self.keep_alive(tokio_stream::once(message)).await;
         Ok(responses.message().await?.expect("an answer"))
+    }
+
+    pub async fn purge(&mut self, purge: Purge) -> Result<LoggedPurge, Status> {
+        let message = PurgeRequest { purge: Some(purge), reason: "a test".to_owned() };
+        let answer = self.inner.purge(self.request(message)).await?.into_inner();
+        Ok(answer.logged.expect("what was logged"))
+    }
+
+    pub async fn list_purges(&mut self, limit: u32) -> Result<ListPurgesResponse, Status> {
+        let message = self.request(ListPurgesRequest { limit });
+        Ok(self.inner.list_purges(message).await?.into_inner())
+    }
+
+    pub async fn follow_purges(
+        &mut self,
+        messages: impl tokio_stream::Stream<Item = FollowPurgesRequest> + Send + 'static,
+    ) -> Result<Streaming<FollowPurgesResponse>, Status> {
+        let mut request = Request::new(messages);
+        request.metadata_mut().insert("test-peer", self.peer.parse().expect("a header"));
+        Ok(self.inner.follow_purges(request).await?.into_inner())
     }
 
     pub async fn watch(

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     caching::{Authorization, DefaultTtl, KeyRule, StoreRule},
     duration,
+    purge::Purge,
     refresh::RefreshPattern,
     size,
 };
@@ -65,6 +66,8 @@ pub struct Cache {
     pub authorization: Authorization,
     /// What several URLs share. First match wins.
     pub keys: Vec<KeyRule>,
+    /// Purges.
+    pub purge: Purge,
 }
 
 impl Default for Cache {
@@ -87,6 +90,7 @@ impl Default for Cache {
             default_ttls: Vec::new(),
             authorization: Authorization::default(),
             keys: Vec::new(),
+            purge: Purge::default(),
         }
     }
 }

@@ -1,0 +1,24 @@
+//! `proxy.cache.purge`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::duration;
+use crate::schema::notation::Duration;
+
+/// Purges.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Purge {
+    /// So long what is stored is used without that the registry has confirmed that it was not
+    /// purged; after that it is validated first. A node that cannot reach the registry goes on
+    /// serving, and a purge that it does not hear of takes effect after this time. `0s`: what is
+    /// stored is used for as long as it lives.
+    pub confirm_within: Duration,
+}
+
+impl Default for Purge {
+    fn default() -> Self {
+        Self { confirm_within: duration("10m") }
+    }
+}
