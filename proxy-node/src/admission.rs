@@ -100,6 +100,16 @@ impl<'a> Subject<'a> {
         }
     }
 
+    /// The rule by which the client may purge what it asks for; `None`: it may not.
+    #[must_use]
+    pub fn purged_by(&self) -> Option<String> {
+        let rules = &self.generation.caching.purgers;
+        match rules.decide(&self.question(rules, None)) {
+            Answer::Decided(decision) if decision.allowed => Some(rules.describe(decision)),
+            _ => None,
+        }
+    }
+
     /// Where the answer is kept, where a rule of the cache says so, by its index.
     #[must_use]
     pub fn kept_by(&self) -> Option<usize> {

@@ -15,6 +15,7 @@ use crate::{
     health::{self, Sign},
     node::Asker,
     protocol::Protocol,
+    purge,
     record::Outcome,
     request::{self, Ask, Destination, Sender},
     respond::Error,
@@ -64,6 +65,9 @@ pub async fn run(
         Ok(ask @ (Ask::Health | Ask::Probe)) => {
             let of = if ask == Ask::Health { Sign::OfReadiness } else { Sign::OfLife };
             return (health::answer(transaction, stream, request, of).await, Accounted::No);
+        }
+        Ok(Ask::Fetch { destination, path }) if request.view().method_text() == purge::METHOD => {
+            Box::pin(purge::answer(transaction, stream, request, &destination, path)).await
         }
         Ok(Ask::Fetch { destination, path }) => {
             begin_fetch(transaction, stream, request, &destination, path).await

@@ -16,6 +16,7 @@ use cluster_config::document::egress::EgressDenial;
 use crate::{
     admission::Subject,
     node::{Asker, Node},
+    purge,
     request::{self, Ask, Sender},
     respond::Error,
 };
@@ -114,6 +115,10 @@ pub async fn explain(
         destination: &destination,
         now: now_millis,
     };
+    if request.method_text() == purge::METHOD && path.is_some() {
+        purge_told(&mut told, &subject);
+        return Ok(told);
+    }
     let resolved = admit(&mut told, &subject).await;
     if !told.allowed {
         told.steps.push(format!("denied: {}", told.rule));
@@ -131,6 +136,27 @@ pub async fn explain(
         }
     }
     Ok(told)
+}
+
+/// A purge is never sent on.
+fn purge_told(told: &mut Explanation, subject: &Subject<'_>) {
+    told.cache = "bypass";
+    match subject.purged_by() {
+        Some(rule) => {
+            told.allowed = true;
+            let whom = if subject.generation.document.cache.purge.everywhere {
+                "all nodes"
+            } else {
+                "this node"
+            };
+            told.steps.push(format!("purges at {whom}, by proxy.cache.purge.allow: {rule}"));
+            told.rule = rule;
+        }
+        None => {
+            "proxy.cache.purge.allow: nothing matches".clone_into(&mut told.rule);
+            told.steps.push(format!("denied with 403: {}", told.rule));
+        }
+    }
 }
 
 /// Whether the request may go on; answers the addresses where a rule wanted those: the ones that it

@@ -16,8 +16,9 @@
 //! - The process: [`start`], [`load`] (how full it is), [`memory`] (what it takes), [`api`] and
 //!   its [`explain`], [`purging`] (what the registry has purged).
 //! - The way of a request: [`listen`] → [`connection`] → [`dispatch`] (its steps) → [`fetch`]
-//!   by its plan (from memory, behind a fill, past the cache), [`tunnel`], or [`health`] (of the
-//!   proxy itself) → [`relay`] (to the next hop and back) → [`upstream`] (a connection there).
+//!   by its plan (from memory, behind a fill, past the cache), [`tunnel`], [`purge`], or
+//!   [`health`] (of the proxy itself) → [`relay`] (to the next hop and back) → [`upstream`] (a
+//!   connection there).
 //! - What goes that way: [`transaction`] (one request with its answer), [`steps`] (the spans of its
 //!   trace), and [`admission`], which asks whether it may.
 //! - What it is decided by: [`local`] (what a worker has for itself), [`node`] (what workers
@@ -26,7 +27,7 @@
 //! - What knows none of them: [`request`] (what is asked, and for whom), [`respond`] (the only
 //!   table from error to status), [`admit`] (the access rules), [`cache`], [`dns`], [`record`] (the
 //!   access log), [`metrics`], [`endpoint`], [`protocol`], [`confirmation`] (as of when purges are
-//!   known), [`clock`], [`options`].
+//!   known), [`petitions`] (what clients want purged), [`clock`], [`options`].
 
 pub mod admission;
 pub mod admit;
@@ -52,7 +53,9 @@ pub mod node;
 pub mod options;
 pub mod owner;
 pub mod parent;
+pub mod petitions;
 pub mod protocol;
+pub mod purge;
 pub mod purging;
 pub mod record;
 pub mod relay;

@@ -30,6 +30,7 @@ use crate::{
     egress::{ClusterNames, ClusterPorts, ProbeTargets},
     metrics::Metrics,
     owner::Owners,
+    petitions::Petitions,
     record::Recorder,
     request::Destination,
     respond::Error,
@@ -66,6 +67,8 @@ pub struct Node {
     pub store: Arc<Store>,
     /// As of when it is known what was purged of that.
     pub confirmation: Confirmation,
+    /// What clients want purged.
+    pub petitions: Petitions,
     /// Built-in targets of the health-checkers: who proves to be one is probing, and nobody else
     /// gets there.
     pub probe_targets: ArcSwap<ProbeTargets>,

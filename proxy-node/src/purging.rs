@@ -1,10 +1,11 @@
 //! Follows the log of purges that the registry keeps, does what it says, and says what came of it.
 //!
 //! [`place`] is how far this node has come, remembered beside its disk cache; [`follow`] is the
-//! stream; [`wire`] reads what a purge is. What is believed meanwhile is in
-//! [`crate::confirmation`].
+//! stream; [`wire`] reads what a purge is; [`petition`] does what clients ask for with PURGE. What
+//! is believed meanwhile is in [`crate::confirmation`].
 
 pub mod follow;
+pub mod petition;
 pub mod place;
 pub mod wire;
 

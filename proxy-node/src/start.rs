@@ -41,7 +41,7 @@ use crate::{
     metrics::{self, Metrics},
     node::{Node, Store, Throttle, structured},
     options::Options,
-    purging::{self, Follower},
+    purging::{self, Follower, petition::Clerk},
     record::{self, Recorder},
 };
 use configuration::{Published, applier, doubt_memory};
@@ -221,6 +221,7 @@ fn node(
         resolver,
         recorder,
         confirmation: Confirmation::default(),
+        petitions: Default::default(),
         metrics: Metrics::new(),
         answers: PerWorker::new(workers),
         tracer: traces.tracer,
@@ -252,6 +253,16 @@ fn purge_follower(process: &Process, node: &Arc<Node>) -> Follower {
 
 fn follow_purges(process: &Process, follower: Follower) {
     let awake = follower.node.clone();
+    if let Some(petitions) = follower.node.petitions.serve() {
+        let clerk = Clerk {
+            node: follower.node.clone(),
+            channel: follower.channel.clone(),
+            journal: process.audit.clone(),
+            petitions: Arc::new(tokio::sync::Mutex::new(petitions)),
+            stop: follower.stop.clone(),
+        };
+        process.tasks.spawn("petitions", move || clerk.clone().run());
+    }
     process.tasks.spawn("purges", move || follower.clone().run());
     process.tasks.spawn("awake", move || purging::stay_awake(awake.clone()));
 }

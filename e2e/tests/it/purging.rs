@@ -76,6 +76,12 @@ async fn every_node_does_it_and_who_was_away_does_it_before_it_trusts_what_it_ha
     let audit = lab.ok(&["audit"]).await;
     assert!(audit.contains("Registry/Purge") && audit.contains("a typo"), "{audit}");
 
+    // A client may not, unless the bundle says so; and nobody sends it on.
+    let asked = origin.requests();
+    let denied = client::once(lab.frontend(), "PURGE", &url(1), &[], b"").await;
+    assert_eq!(denied.expect("an answer").status(), 403);
+    assert_eq!(origin.requests(), asked);
+
     // A node is frozen: it is named, and does it when it goes on.
     lab.signal("proxy-node-2", Signal::SIGSTOP);
     let (done, said, stderr) = purge(&lab, &["--within", "2s", "--prefix", &origin.url("/")]).await;

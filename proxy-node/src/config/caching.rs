@@ -6,7 +6,7 @@ use chassis::configuration::Problem;
 use cluster_config::{
     FileReference,
     document::{
-        Access, Rule, Verdict,
+        Access, Rule, Term, Verdict,
         caching::{self as document, Where},
         egress::Egress,
     },
@@ -29,6 +29,8 @@ pub struct Caching {
     pub authorization: Authorization,
     pub keys: Vec<KeyRule>,
     pub stores: Stores,
+    /// Who may purge with PURGE: without a rule that matches, nobody.
+    pub purgers: Rules,
 }
 
 /// Where answers are kept, by request.
@@ -59,7 +61,12 @@ impl Caching {
         let keys =
             keys.filter_map(|written| Some(key(written, regex(&written.url_regex)?))).collect();
         let ttls = cache.policy.default_ttls.iter();
-        let stores = Stores::build(&cache.policy.rules, access, read).unwrap_or_else(|unusable| {
+        let purgers = rules(cache.purge.allow.iter().map(Vec::as_slice), access, &read)
+            .unwrap_or_else(|unusable| {
+                problems.extend(unusable.into_iter().map(super::problem));
+                Rules::default()
+            });
+        let stores = Stores::build(&cache.policy.rules, access, &read).unwrap_or_else(|unusable| {
             problems.extend(unusable.into_iter().map(super::problem));
             Stores::default()
         });
@@ -76,6 +83,7 @@ impl Caching {
             },
             keys,
             stores,
+            purgers,
         })
     }
 }
@@ -86,21 +94,31 @@ impl Stores {
         access: &Access,
         read: impl Fn(&FileReference) -> io::Result<Vec<u8>>,
     ) -> Result<Self, Vec<Unusable>> {
-        let named = |acl: &String| written.iter().flat_map(|it| &it.terms).any(|it| it.acl == *acl);
-        let acls = access.acls.iter().filter(|(name, _)| named(name));
-        let rules = written.iter().map(|written| Rule {
-            verdict: Verdict::Allow,
-            terms: written.terms.clone(),
-            page: None,
-        });
-        let access = Access {
-            acls: acls.map(|(name, acl)| (name.clone(), acl.clone())).collect(),
-            rules: rules.collect(),
-            egress: Egress { allow: Vec::new(), deny: Vec::new() },
-        };
         let places = written.iter().map(|written| (written.store, written.to_string())).collect();
-        Ok(Self { rules: Rules::build(&access, read)?, places })
+        let terms = written.iter().map(|written| written.terms.as_slice());
+        Ok(Self { rules: rules(terms, access, read)?, places })
     }
+}
+
+/// Rules that match where all of their terms do.
+fn rules<'a>(
+    terms: impl Iterator<Item = &'a [Term]> + Clone,
+    access: &Access,
+    read: impl Fn(&FileReference) -> io::Result<Vec<u8>>,
+) -> Result<Rules, Vec<Unusable>> {
+    let named = |acl: &String| terms.clone().flatten().any(|term| term.acl == *acl);
+    let acls = access.acls.iter().filter(|(name, _)| named(name));
+    let rules = terms.clone().map(|terms| Rule {
+        verdict: Verdict::Allow,
+        terms: terms.to_vec(),
+        page: None,
+    });
+    let access = Access {
+        acls: acls.map(|(name, acl)| (name.clone(), acl.clone())).collect(),
+        rules: rules.collect(),
+        egress: Egress { allow: Vec::new(), deny: Vec::new() },
+    };
+    Rules::build(&access, read)
 }
 
 fn default_ttl(written: &document::DefaultTtl) -> DefaultTtl {

@@ -13,6 +13,7 @@ use std::{
 };
 
 use chassis::StopSignal;
+use cluster_config::document::{Acl, ProxyDocument, Term};
 use futures::stream::BoxStream;
 use proto::{
     purge::{Purge, purge::Scope},
@@ -21,7 +22,7 @@ use proto::{
         registry_server::{Registry, RegistryServer},
     },
 };
-use proxy_node::purging::Follower;
+use proxy_node::purging::{Follower, petition::Clerk};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, transport::Channel};
 
@@ -123,8 +124,14 @@ impl Registry for Double {
         nothing()
     }
 
-    async fn purge(&self, _: Request<pb::PurgeRequest>) -> Answered<pb::PurgeResponse> {
-        nothing()
+    async fn purge(&self, request: Request<pb::PurgeRequest>) -> Answered<pb::PurgeResponse> {
+        if self.silent.load(Ordering::Relaxed) {
+            return nothing();
+        }
+        let purge = request.into_inner().purge.unwrap();
+        let position = self.purge(purge.scope.unwrap(), purge.soft);
+        let logged = Some(LoggedPurge { position, ..LoggedPurge::default() });
+        Ok(Response::new(pb::PurgeResponse { logged }))
     }
 
     async fn list_purges(
@@ -186,6 +193,25 @@ impl World {
             .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
         runtime.spawn(serving);
         Self { runtime, address, registry, dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// Has a node do what its clients ask for with PURGE.
+    fn petitions(&self, proxy: &Proxy) {
+        let _runtime = self.runtime.enter();
+        let channel = Channel::from_shared(format!("http://{}", self.address)).unwrap();
+        let journal = self.dir.path().join("audit.jsonl");
+        let clerk = Clerk {
+            node: proxy.node.clone(),
+            channel: channel.connect_lazy().into(),
+            journal: chassis::audit::Journal::open(&journal, chassis::Clock::system()).unwrap(),
+            petitions: Arc::new(tokio::sync::Mutex::new(proxy.node.petitions.serve().unwrap())),
+            stop: StopSignal::default(),
+        };
+        self.runtime.spawn(clerk.run());
+    }
+
+    fn journal(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("audit.jsonl")).unwrap_or_default()
     }
 
     /// Has a node follow, until the signal is raised.
@@ -357,4 +383,80 @@ fn who_cannot_be_told_serves_for_a_while_and_validates_then() {
     let outcome = world.registry.outcome(1);
     assert_eq!(outcome.concerned, 1);
     assert!(!is_hit(&proxy.get(&url)));
+}
+
+/// Clients of this network may purge.
+fn allowing(network: &str) -> impl FnOnce(&mut ProxyDocument) {
+    let network = network.parse().unwrap();
+    move |document| {
+        document.access.acls.insert("editors".into(), Acl::Src(vec![network]));
+        let term = Term { acl: "editors".into(), negated: false };
+        document.cache.purge.allow = vec![vec![term]];
+    }
+}
+
+#[test]
+fn a_trusted_client_purges_one_url_and_others_are_denied() {
+    let (world, origin) = (World::new(), origin());
+    let (trusted, others) =
+        (Proxy::with(allowing("127.0.0.0/8")), Proxy::with(allowing("10.0.0.0/8")));
+    let nobody = Proxy::start();
+    let url = origin.url("/x");
+    world.petitions(&trusted);
+    for proxy in [&trusted, &others, &nobody] {
+        proxy.get(&url);
+        proxy.get(&origin.url("/y"));
+    }
+    let asked = origin.requests().len();
+    for proxy in [&others, &nobody] {
+        let denied = proxy.ask("PURGE", &url, "");
+        assert_eq!(denied.status, 403);
+        assert!(is_hit(&proxy.get(&url)), "nothing has happened");
+    }
+    // Whatever the spelling is.
+    let spelled = format!("http://{}/./%78", origin.address);
+    for (method, status) in [("PURGE", 200), ("PURGE", 404)] {
+        let reply = trusted.ask(method, &spelled, "");
+        assert_eq!((reply.status, reply.complete), (status, true), "{}", reply.text());
+    }
+    assert_eq!(origin.requests().len(), asked, "it is never sent on");
+    assert!(!is_hit(&trusted.get(&url)) && is_hit(&trusted.get(&origin.url("/y"))));
+    let journal = world.journal();
+    assert!(journal.contains("client 127.0.0.1") && journal.contains("1 removed"), "{journal}");
+    let explained = |proxy: &Proxy| {
+        let headers = Default::default();
+        let client = [127, 0, 0, 1].into();
+        let told = proxy_node::explain::explain(&proxy.node, &url, "PURGE", client, &headers, 0);
+        let told = world.runtime.block_on(told).unwrap();
+        (told.allowed, told.steps.join("\n"))
+    };
+    let (allowed, said) = explained(&trusted);
+    assert!(allowed && said.contains("purges at this node") && said.contains("editors"), "{said}");
+    let (allowed, said) = explained(&others);
+    assert!(!allowed && said.contains("denied with 403"), "{said}");
+}
+
+#[test]
+fn a_purge_of_a_client_may_be_for_all_nodes() {
+    let (world, origin) = (World::new(), origin());
+    let everywhere = |document: &mut ProxyDocument| {
+        allowing("127.0.0.0/8")(document);
+        document.cache.purge.everywhere = true;
+    };
+    let (first, second) = (Proxy::with(everywhere), Proxy::start());
+    let url = origin.url("/x");
+    world.petitions(&first);
+    world.follow(&second);
+    confirmed(&second);
+    second.get(&url);
+    let told = first.ask("PURGE", &url, "");
+    assert_eq!(told.status, 200, "not stored here, and elsewhere: {}", told.text());
+    assert_eq!(world.registry.outcome(1).concerned, 1);
+    assert!(!is_hit(&second.get(&url)));
+    // Who cannot tell the others says so.
+    world.registry.silent.store(true, Ordering::Relaxed);
+    first.get(&url);
+    let told = first.ask("PURGE", &url, "");
+    assert!(told.status == 503 && told.text().contains("here alone"), "{}", told.text());
+    assert!(!is_hit(&first.get(&url)));
 }

@@ -258,6 +258,7 @@ impl Proxy {
             cluster_key: Key::new(&KEY),
             store: Store::new(document.cache.memory),
             confirmation: Default::default(),
+            petitions: Default::default(),
             current: ArcSwap::from_pointee(generation),
             cluster_names: ArcSwap::default(),
             owners: ArcSwap::default(),

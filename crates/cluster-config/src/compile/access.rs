@@ -36,7 +36,8 @@ pub fn compile(
     context: &mut Context,
     written: schema::Access,
     stores: Vec<schema::StoreRule>,
-) -> (Access, Vec<StoreRule>) {
+    purgers: Vec<Vec<String>>,
+) -> (Access, Vec<StoreRule>, Vec<Vec<Term>>) {
     let acls = acls(context, written.acls);
     let mut rules = Vec::new();
     let mut paths = Vec::new();
@@ -49,13 +50,15 @@ pub fn compile(
     }
     shadow::warn(context, &rules, &paths, &acls);
     let stores = stores::compile(context, stores, &acls);
+    let purgers = stores::purgers(context, &purgers, &acls);
     let terms = || {
         let rules = rules.iter().flat_map(|rule| &rule.terms);
-        rules.chain(stores.iter().flat_map(|store| &store.terms))
+        let stores = stores.iter().flat_map(|store| &store.terms);
+        rules.chain(stores).chain(purgers.iter().flatten())
     };
     let used = |name: &String| terms().any(|term| term.acl == *name);
     let acls = acls.into_iter().filter(|(name, _)| used(name)).collect();
-    (Access { acls, rules, egress: egress(context, written.egress) }, stores)
+    (Access { acls, rules, egress: egress(context, written.egress) }, stores, purgers)
 }
 
 fn acls(context: &mut Context, written: BTreeMap<String, schema::Acl>) -> BTreeMap<String, Acl> {

@@ -30,9 +30,11 @@ pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
     let parents = parents(context, section.hierarchy.parents);
     let mut written = section.cache;
     let stores = std::mem::take(&mut written.rules);
+    let purgers = std::mem::take(&mut written.purge.allow);
     let mut cache = cache(context, written);
     let access;
-    (access, cache.policy.rules) = access::compile(context, section.access, stores);
+    (access, cache.policy.rules, cache.purge.allow) =
+        access::compile(context, section.access, stores, purgers);
     if cache.disk == 0 {
         let rules = cache.policy.rules.iter().enumerate();
         for (index, _) in rules.filter(|(_, rule)| rule.store == Where::Disk) {
@@ -400,6 +402,10 @@ fn cache(context: &mut Context, written: schema::Cache) -> document::Cache {
             authorization: written.authorization.into(),
             keys: caching::keys(context, written.keys),
         },
-        purge: document::Purge { confirm_within: written.purge.confirm_within.value },
+        purge: document::Purge {
+            confirm_within: written.purge.confirm_within.value,
+            allow: Vec::new(),
+            everywhere: written.purge.everywhere,
+        },
     }
 }

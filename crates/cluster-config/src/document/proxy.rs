@@ -2,7 +2,7 @@
 
 pub use super::caching::{Overrides, Policy, RefreshPattern};
 use super::{
-    Access, DomainPattern, FileReference, Limits, Unreadable,
+    Access, DomainPattern, FileReference, Limits, Term, Unreadable,
     heads::{self, Replies},
     log::LogTarget,
 };
@@ -145,11 +145,15 @@ pub struct Purge {
     /// How long what is stored is used without a word of the registry; 0: for as long as it lives.
     #[serde(with = "units::duration")]
     pub confirm_within: Duration,
+    /// Who may use the method PURGE; all terms of one hold.
+    pub allow: Vec<Vec<Term>>,
+    /// It is for all nodes.
+    pub everywhere: bool,
 }
 
 impl Default for Purge {
     fn default() -> Self {
-        Self { confirm_within: Duration::from_secs(600) }
+        Self { confirm_within: Duration::from_secs(600), allow: Vec::new(), everywhere: false }
     }
 }
 

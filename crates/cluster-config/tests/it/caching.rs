@@ -122,3 +122,24 @@ fn what_is_wrong_with_them_is_said() {
         assert!(one.contains(severity) && one.contains(want), "{written}: {one}");
     }
 }
+
+#[test]
+fn who_may_purge_is_said_by_acls_that_there_are() {
+    let (there, said) = cache("{purge: {allow: [[localhost], [\"!localhost\", all]]}}");
+    let purge = there.unwrap_or_else(|| panic!("{said:?}")).purge;
+    let terms: Vec<String> = purge.allow.iter().flatten().map(ToString::to_string).collect();
+    assert_eq!(
+        (terms, purge.everywhere),
+        (["localhost", "!localhost", "all"].map(str::to_owned).into(), false)
+    );
+    assert_eq!(cache("{}").0.map(|cache| cache.purge.allow.len()), Some(0), "nobody");
+    for (wrong, says) in [
+        ("[[editors]]", "editors"),
+        ("[[]]", "for everybody"),
+        ("[[to_localhost]]", "address of the destination"),
+    ] {
+        let (there, said) = cache(&format!("{{purge: {{allow: {wrong}}}}}"));
+        let told = said.iter().any(|it| it.contains("error") && it.contains(says));
+        assert!(there.is_none() && told, "{wrong}: {said:?}");
+    }
+}

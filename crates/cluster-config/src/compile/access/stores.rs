@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, terms};
+use super::Context;
 use crate::{
     document::{
-        Acl,
+        Acl, Term,
         caching::{StoreRule, Where},
     },
     schema::proxy as schema,
@@ -50,7 +50,38 @@ fn rule(
             return None;
         }
     };
-    let terms = terms(context, &names, acls, &format!("{path}/{key}"))?;
+    let terms = self::terms(context, &names, acls, &format!("{path}/{key}"))?;
+    Some(StoreRule { store, terms })
+}
+
+/// `cache.purge.allow`: who may purge.
+pub(super) fn purgers(
+    context: &mut Context,
+    written: &[Vec<String>],
+    acls: &BTreeMap<String, Acl>,
+) -> Vec<Vec<Term>> {
+    let lists = written.iter().enumerate();
+    lists
+        .filter_map(|(index, names)| {
+            let path = format!("cache/purge/allow/{index}");
+            if names.is_empty() {
+                let message = "a list without a name would be for everybody";
+                context.error(&path, message, "name an ACL; everybody is `all`");
+                return None;
+            }
+            terms(context, names, acls, &path)
+        })
+        .collect()
+}
+
+/// The terms of a rule that looks at no address of the destination.
+fn terms(
+    context: &mut Context,
+    names: &[String],
+    acls: &BTreeMap<String, Acl>,
+    path: &str,
+) -> Option<Vec<Term>> {
+    let terms = super::terms(context, names, acls, path)?;
     let by_address = |acl: &str| matches!(acls.get(acl), Some(Acl::Dst(_) | Acl::DstList(_)));
     if let Some(at) = terms.iter().position(|term| by_address(&term.acl)) {
         let message = format!(
@@ -58,8 +89,8 @@ fn rule(
              is looked for",
             terms[at].acl
         );
-        context.error(&format!("{path}/{key}/{at}"), message, "use `dstdomain` or `url_regex`");
+        context.error(&format!("{path}/{at}"), message, "use `dstdomain` or `url_regex`");
         return None;
     }
-    Some(StoreRule { store, terms })
+    Some(terms)
 }
