@@ -4,7 +4,7 @@
 //! Reading order: [`record`] and [`stored`] (what stands on the disk), [`segment`] (a file of
 //! that), [`log`] (files one behind the other), [`index`] (where what is), [`purges`] (what was
 //! taken away), [`load`] (all of it again after a restart), [`breaker`] (when the disk is left
-//! alone), [`inbox`] and [`writer`], [`reads`] (the threads that wait for the disk, so that no
+//! alone), [`inbox`] and [`writer`] with [`spool`] (a body that is written while it comes), [`reads`] (the threads that wait for the disk, so that no
 //! worker does), [`device`] and [`bytes`] below all. Why it is made so is in
 //! `docs/decisions/disk-tier.md`.
 //!
@@ -23,6 +23,7 @@ pub mod purges;
 pub mod reads;
 pub mod record;
 pub mod segment;
+pub mod spool;
 pub mod stored;
 mod writer;
 
@@ -422,8 +423,10 @@ impl Disk {
             let sequence = shared.number();
             holds().then(|| Offer {
                 sequence,
-                object: object.clone(),
-                varied: varied.map(|(names, digest)| (names.clone(), *digest)),
+                what: inbox::What::Object {
+                    object: object.clone(),
+                    varied: varied.map(|(names, digest)| (names.clone(), *digest)),
+                },
                 bytes,
             })
         };

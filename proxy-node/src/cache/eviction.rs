@@ -5,7 +5,7 @@
 //! back soon after leaving goes straight to the main queue. A hit only counts: no queue moves.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashSet, VecDeque},
     sync::{Arc, Weak, atomic::Ordering},
 };
 
@@ -28,28 +28,26 @@ pub struct Queues {
 /// Hashes of keys whose objects left unused, the oldest first.
 #[derive(Debug, Default)]
 struct Ghosts {
-    order: VecDeque<(u64, u64)>,
-    /// The turn in which a hash came last: an older place of it in the order means nothing.
-    turns: HashMap<u64, u64>,
-    turn: u64,
+    /// With some that came back since.
+    order: VecDeque<u64>,
+    there: HashSet<u64>,
 }
 
 impl Ghosts {
     /// Whether it was there; it is not any more.
     fn take(&mut self, hash: u64) -> bool {
-        self.turns.remove(&hash).is_some()
+        self.there.remove(&hash)
     }
 
-    /// Adds one, and forgets the oldest beyond so many.
+    /// Adds one, and forgets the oldest beyond so many. One that came back and left again may go
+    /// with its older place in the order: that is rare, and costs a hit at the most.
     fn remember(&mut self, hash: u64, most: usize) {
-        self.turn += 1;
-        self.turns.insert(hash, self.turn);
-        self.order.push_back((hash, self.turn));
-        while self.turns.len() > most || self.order.len() > 2 * most {
-            let Some((hash, turn)) = self.order.pop_front() else { return };
-            if self.turns.get(&hash) == Some(&turn) {
-                self.turns.remove(&hash);
-            }
+        if self.there.insert(hash) {
+            self.order.push_back(hash);
+        }
+        while self.there.len() > most || self.order.len() > most + most / 2 {
+            let Some(oldest) = self.order.pop_front() else { return };
+            self.there.remove(&oldest);
         }
     }
 }

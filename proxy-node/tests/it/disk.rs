@@ -3,18 +3,22 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{Read, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
 };
 
 use cluster_config::document::ProxyDocument;
 use proxy_node::{
-    cache::disk::{Standing, counts::Counts},
+    cache::{
+        disk::{Standing, counts::Counts},
+        purge::{Mode, Purge, Scope},
+    },
     start,
 };
 
-use crate::support::{Origin, Proxy, Reply, Then, response, until};
+use crate::support::{Gate, Origin, Proxy, Reply, Then, connect, read_head, response, until};
 
 const DISK: u64 = 32 << 20;
 
@@ -217,4 +221,97 @@ fn a_tier_that_is_taken_away_is_emptied_and_one_in_use_is_left_alone() {
         (segments.count() == 0).then_some(())
     });
     assert!(is_hit(&first.get(&origin.url("/small"))), "memory is not concerned");
+}
+
+/// Sends a body of this length, of which half comes when the gate opens.
+fn gated(length: usize, gate: &Gate) -> Origin {
+    let waiting = gate.clone();
+    Origin::start(move |stream, head| {
+        if head.starts_with("POST") {
+            drop(stream.write_all(response("", "changed").as_bytes()));
+            return Then::Keep;
+        }
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nCache-Control: max-age=60\r\n\r\n"
+        );
+        drop(stream.write_all(head.as_bytes()));
+        let body: Vec<u8> = (0..length).map(|at| (at / 1000) as u8).collect();
+        let (first, second) = body.split_at(length / 2);
+        drop(stream.write_all(first));
+        waiting.wait();
+        drop(stream.write_all(second));
+        Then::Keep
+    })
+}
+
+/// Reads the first byte of the body.
+fn begun(proxy: &Proxy, url: &str) -> TcpStream {
+    let mut client = connect(proxy.address);
+    let request = format!("GET {url} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    client.write_all(request.as_bytes()).unwrap();
+    read_head(&mut client).unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    client
+}
+
+const LARGE: usize = 6 << 20;
+
+#[test]
+fn what_memory_cannot_hold_is_written_while_it_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cache");
+    let narrow = |document: &mut ProxyDocument| {
+        (document.cache.memory, document.cache.max_object_size) = (2 << 20, 16 << 20);
+    };
+    let gate = Gate::default();
+    let origin = gated(LARGE, &gate);
+    let before = on_disk(&path, narrow);
+    let mut client = begun(&before, &origin.url("/large"));
+    gate.open();
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest.len(), LARGE - 1);
+    written(&before, 1);
+    assert!(before.node.store.used() < 2 << 20, "{} bytes in memory", before.node.store.used());
+    for node in [before, on_disk(&left(&path, "killed"), narrow)] {
+        let reply = node.get(&origin.url("/large"));
+        assert!(is_hit(&reply), "{}", reply.head);
+        assert!(reply.body.len() == LARGE && reply.body[1..] == rest);
+        let part = node.ask("GET", &origin.url("/large"), "Range: bytes=5000000-5000001\r\n");
+        assert_eq!((part.status, &part.body), (206, &rest[4_999_999..5_000_001].to_vec()));
+    }
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[test]
+fn what_changes_while_it_is_written_is_not_found() {
+    for purge in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cache");
+        let gate = Gate::default();
+        let origin = gated(LARGE, &gate);
+        let proxy = on_disk(&path, |document| {
+            (document.cache.memory, document.cache.max_object_size) = (2 << 20, 16 << 20);
+        });
+        let url = origin.url("/large");
+        let mut client = begun(&proxy, &url);
+        if purge {
+            proxy.node.purge(&Arc::new(Purge { scope: Scope::Everything, mode: Mode::Hard }));
+        } else {
+            assert_eq!(proxy.ask("POST", &url, "Content-Length: 0\r\n").status, 200);
+        }
+        gate.open();
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest.len(), LARGE - 1);
+        until("nothing waits to be written", || {
+            (proxy.node.store.budget().at_work() == 0).then_some(())
+        });
+        let asked = origin.requests().len();
+        let after = on_disk(&left(&path, "killed"), |_| {});
+        for (number, node) in [proxy, after].iter().enumerate() {
+            assert!(!is_hit(&node.get(&url)));
+            assert_eq!(origin.requests().len(), asked + number + 1, "purge: {purge}");
+        }
+    }
 }

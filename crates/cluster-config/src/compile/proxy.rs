@@ -359,15 +359,16 @@ fn cache(context: &mut Context, written: schema::Cache) -> document::Cache {
             "give the cache some memory, or remove owners",
         );
     }
-    if memory != 0 && largest > memory {
-        let remedy = "make max_object_size smaller, or memory larger";
+    let disk = written.disk.as_ref().map_or(0, |disk| disk.value);
+    if memory != 0 && largest > memory.max(disk / 4) {
+        let remedy = "make max_object_size smaller, or memory or disk larger";
         context.warning(
             "cache/max_object_size",
-            "max_object_size is larger than the whole cache: such objects are never kept",
+            "max_object_size is larger than the memory and a quarter of the disk: such objects are \
+             never kept",
             remedy,
         );
     }
-    let disk = written.disk.as_ref().map_or(0, |disk| disk.value);
     if disk != 0 && disk < LEAST_DISK {
         context.error(
             "cache/disk",

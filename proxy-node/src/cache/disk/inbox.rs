@@ -1,29 +1,47 @@
 //! What is to be written: a queue that is bounded in bytes, as what waits in it stays in memory.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::sync::oneshot;
 
-use super::purges::Purge;
+use super::{
+    purges::Purge,
+    spool::{Piece, Written},
+};
 use crate::cache::{object::Object, vary::Names};
 
 /// Purges that wait to be written. With more, everything is purged.
 const MOST_PURGES: usize = 4096;
 
-/// An object that is to be written.
+/// Something that is to be written.
 #[derive(Debug)]
 pub struct Offer {
     pub sequence: u64,
-    pub object: Arc<Object>,
-    /// What selects it, with the digest of the values.
-    pub varied: Option<(Names, super::stored::Digest)>,
+    pub what: What,
     /// Bytes that it keeps in memory while it waits.
     pub bytes: u64,
 }
+
+/// What is to be written.
+#[derive(Debug)]
+pub enum What {
+    /// An object with its body.
+    Object {
+        object: Arc<Object>,
+        /// What selects it, with the digest of the values.
+        varied: Varied,
+    },
+    /// A piece of a body whose object comes later.
+    Piece(Piece),
+    /// An object whose body has been written, if that has this length.
+    Spooled { written: Arc<Written>, object: Arc<Object>, varied: Varied, length: u64 },
+}
+
+type Varied = Option<(Names, super::stored::Digest)>;
 
 /// A purge that is to be written.
 #[derive(Debug)]
@@ -41,6 +59,8 @@ struct State {
     offers: VecDeque<Offer>,
     bytes: u64,
     orders: Vec<Order>,
+    /// The numbers of bodies that are written while they come.
+    spools: BTreeSet<u64>,
     capacity: Option<u64>,
     stopped: bool,
 }
@@ -79,9 +99,28 @@ impl Inbox {
         true
     }
 
-    /// Whether anything waits to be written.
+    /// Whether nothing waits to be written, nor comes.
     pub fn is_empty(&self) -> bool {
-        self.lock().offers.is_empty()
+        let state = self.lock();
+        state.offers.is_empty() && state.spools.is_empty()
+    }
+
+    /// A body begins to come that gets this `number`.
+    pub fn begin(&self, number: impl FnOnce() -> u64) -> u64 {
+        let mut state = self.lock();
+        let number = number();
+        state.spools.insert(number);
+        number
+    }
+
+    /// It is written, or never will be.
+    pub fn end(&self, number: u64) {
+        self.lock().spools.remove(&number);
+    }
+
+    /// Whether three quarters of so many bytes wait to be written.
+    pub fn is_nearly_full(&self, most: u64) -> bool {
+        self.lock().bytes > most / 4 * 3
     }
 
     /// Puts a purge in. Nobody waits for too many of them: they are one of everything then, which
@@ -139,6 +178,8 @@ impl Inbox {
         work.stopped = state.stopped && state.offers.is_empty();
         let waiting = state.offers.front().or(work.offers.first());
         work.oldest = work.offers.first().or(waiting).map_or(u64::MAX, |offer| offer.sequence);
+        // What comes has a number from when it began.
+        work.oldest = work.oldest.min(state.spools.first().copied().unwrap_or(u64::MAX));
         work
     }
 

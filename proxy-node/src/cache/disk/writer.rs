@@ -8,14 +8,14 @@ use std::{
 
 use super::{
     Disk, Early, INLINE, Opener, Ready, Standing,
-    inbox::{Offer, Order},
+    inbox::{Offer, Order, What},
     load, lock,
     log::{Log, NotWritten, Record, Shared},
     purges::{self, Purge},
     reads::Reads,
-    stored::{Extent, Place, Stored, Varied},
+    stored::{Digest, Extent, Place, Stored, Varied},
 };
-use crate::cache::content::Content;
+use crate::cache::{content::Content, object::Object, vary::Names};
 
 /// How often a directory is tried again that cannot be used.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -177,36 +177,63 @@ fn purge(log: &mut Log, orders: Vec<Order>, oldest: u64) {
 }
 
 fn write(disk: &Disk, log: &mut Log, offer: Offer) {
-    let Offer { sequence, object, varied, .. } = offer;
-    let varied = varied.map(|(names, digest)| Varied { names: names.to_vec(), digest });
-    let written = match &object.content {
-        Content::Memory(body) => {
-            // One that nobody may keep after all.
-            let Some(whole) = body.whole() else { return };
-            if body.len() <= INLINE {
-                let stored = Stored::of(&object, varied, Place::Inline);
-                log.append(Record { sequence, stored: &stored, body: whole })
-            } else {
-                let extents: Result<Vec<Extent>, NotWritten> =
-                    whole.iter().map(|piece| log.append_extent(sequence, piece)).collect();
-                extents.and_then(|extents| {
-                    let stored = Stored::of(&object, varied, Place::Extents(extents));
-                    log.append(Record { sequence, stored: &stored, body: &[] })
-                })
+    let Offer { sequence, what, .. } = offer;
+    let written = match what {
+        What::Object { object, varied } => write_object(log, sequence, &object, varied),
+        What::Piece(piece) if piece.written.is_lost() => return,
+        What::Piece(piece) => match log.append_extent(sequence, &piece.bytes) {
+            Ok(extent) => return piece.written.add(extent),
+            Err(error) => {
+                piece.written.lose();
+                Err(error)
             }
-        }
-        Content::Disk(body) => {
-            let stored = Stored::of(&object, varied, Place::Extents(body.extents()));
-            log.append(Record { sequence, stored: &stored, body: &[] })
+        },
+        What::Spooled { written, object, varied, length } => {
+            disk.inbox.end(sequence);
+            let Some(extents) = written.whole(length) else { return };
+            let varied = varied.map(|(names, digest)| Varied { names: names.to_vec(), digest });
+            let stored = Stored::of(&object, varied, Place::Extents(extents));
+            log.append(Record { sequence, stored: &stored, body: &[] }).map(drop)
         }
     };
     match written {
-        Ok(_) | Err(NotWritten::TooLarge) => {}
+        Ok(()) | Err(NotWritten::TooLarge) => {}
         Err(NotWritten::Io(error)) => {
             disk.counts.lost.fetch_add(1, Ordering::Relaxed);
             report(disk, "write", Some(&error));
         }
     }
+}
+
+fn write_object(
+    log: &mut Log,
+    sequence: u64,
+    object: &Object,
+    varied: Option<(Names, Digest)>,
+) -> Result<(), NotWritten> {
+    let varied = varied.map(|(names, digest)| Varied { names: names.to_vec(), digest });
+    match &object.content {
+        Content::Memory(body) => {
+            // One that nobody may keep after all.
+            let Some(whole) = body.whole() else { return Ok(()) };
+            if body.len() <= INLINE {
+                let stored = Stored::of(object, varied, Place::Inline);
+                log.append(Record { sequence, stored: &stored, body: whole })
+            } else {
+                let extents: Result<Vec<Extent>, NotWritten> =
+                    whole.iter().map(|piece| log.append_extent(sequence, piece)).collect();
+                extents.and_then(|extents| {
+                    let stored = Stored::of(object, varied, Place::Extents(extents));
+                    log.append(Record { sequence, stored: &stored, body: &[] })
+                })
+            }
+        }
+        Content::Disk(body) => {
+            let stored = Stored::of(object, varied, Place::Extents(body.extents()));
+            log.append(Record { sequence, stored: &stored, body: &[] })
+        }
+    }
+    .map(drop)
 }
 
 fn report(disk: &Disk, what: &str, error: Option<&std::io::Error>) {

@@ -7,11 +7,14 @@ use std::sync::{
 
 use super::{Shard, Store, slot::Slot};
 use crate::cache::{
+    disk::spool::Spool,
     key::Key,
     object::{Object, Placement},
     ticket::Pending,
 };
 
+/// A body of more than this part of the memory is written to the disk while it comes.
+const SPOOLED: u64 = 8;
 /// Variants kept of one key; the oldest goes.
 pub(super) const MOST_VARIANTS: usize = 32;
 
@@ -139,6 +142,33 @@ impl<E> Store<E> {
         if alone {
             self.remove(object);
         }
+    }
+
+    /// Has the body of an object written while it comes, which memory may not hold, if there is a
+    /// disk that takes it.
+    #[must_use]
+    pub fn spool(&self, object: &Object) -> Option<Spool> {
+        let length = object.declared.filter(|length| *length > self.capacity() / SPOOLED)?;
+        if object.placement == Placement::Memory || object.part.is_some() {
+            return None;
+        }
+        self.disk.load().as_ref()?.spool(object, length)
+    }
+
+    /// Whether a body of this length, which memory has no room for, may be kept on the disk.
+    #[must_use]
+    pub fn may_spool(&self, length: u64) -> bool {
+        length > self.capacity() / SPOOLED
+            && self.disk.load().as_ref().is_some_and(|disk| disk.takes(length))
+    }
+
+    /// The body is complete, and what there is of it on the disk too.
+    pub fn settle_spooled(&self, object: &Arc<Object>, spool: Spool) {
+        spool.finish(object, || !object.is_purged() && !self.purging.concerns(object));
+        if object.placement == Placement::Disk {
+            return self.remove(object);
+        }
+        self.settle_promoted(object);
     }
 
     /// The body is complete: from now on the object may be evicted, and it is written to the disk.

@@ -17,7 +17,7 @@ use relay::{
 };
 
 use crate::{
-    cache::{content::memory::Body, keying::Digest, object::Object},
+    cache::{content::memory::Body, disk::spool::Spool, keying::Digest, object::Object},
     fetch::order::Order,
     local::Local,
     relay::{Received, bound_to_client},
@@ -29,6 +29,8 @@ const ALONE: Duration = Duration::from_secs(30);
 /// Pieces of a body below this are gathered, up to so many bytes.
 const SMALL: usize = 1024;
 const GATHERED: usize = 8 * 1024;
+/// How often it is looked whether a disk has caught up.
+const PACE: Duration = Duration::from_millis(20);
 /// How long readers of a body that is not kept make the others wait before they are cut.
 const LAG: Duration = Duration::from_secs(1);
 
@@ -39,23 +41,27 @@ pub(super) struct Filling {
     object: Arc<Object>,
     /// The body of the object, which grows.
     body: Arc<Body>,
+    /// Where it goes to the disk while it comes.
+    spool: Option<Spool>,
     settled: bool,
 }
 
 impl Filling {
     /// Whoever has it must end the body of this object.
     pub(super) fn new(local: &Rc<Local>, object: &Arc<Object>, body: Arc<Body>) -> Self {
-        Self { local: local.clone(), object: object.clone(), body, settled: false }
+        let (local, object) = (local.clone(), object.clone());
+        Self { local, object, body, spool: None, settled: false }
     }
 
     /// The body is complete. What is not kept goes with its last reader.
     fn settle(mut self, keeps: bool) {
         self.settled = true;
         self.body.complete();
-        if keeps {
-            self.local.node.store.settle(&self.object);
-        } else {
-            self.local.node.store.remove(&self.object);
+        let store = &self.local.node.store;
+        match self.spool.take().filter(Spool::is_whole) {
+            _ if !keeps => store.remove(&self.object),
+            Some(spool) => store.settle_spooled(&self.object, spool),
+            None => store.settle(&self.object),
         }
     }
 }
@@ -70,11 +76,14 @@ impl Drop for Filling {
 }
 
 /// Fills the body to its end. The connection is used again if both are whole.
-pub(super) async fn fill(order: Order, filling: Filling, received: Received) {
+pub(super) async fn fill(order: Order, mut filling: Filling, received: Received) {
     let Received { mut hop, head, bytes, .. } = received;
+    if is_kept(&order, &hop) {
+        filling.spool = order.local.node.store.spool(&filling.object);
+    }
     let mut reader = BodyReader::new(head.framing(Method::Get), head.dialect());
     let before = hop.stream.received();
-    let complete = pump(&order, &filling, &mut hop.stream, &mut reader).await;
+    let complete = pump(&order, &mut filling, &mut hop.stream, &mut reader).await;
     let metrics = &order.local.node.metrics;
     metrics
         .bytes_from_origins
@@ -96,14 +105,15 @@ pub(super) fn is_kept(order: &Order, hop: &Hop) -> bool {
 /// Moves the body from the connection into the object. False: it broke off, or nobody wants it.
 async fn pump(
     order: &Order,
-    filling: &Filling,
+    filling: &mut Filling,
     stream: &mut Stream,
     reader: &mut BodyReader,
 ) -> bool {
     let most = order.generation.document.cache.max_object_size;
     let deadline = order.generation.document.timeouts.read;
     let rules = order.generation.document.cache.quick_abort.as_ref();
-    let (store, object, body) = (&order.local.node.store, &filling.object, &filling.body);
+    let store = &order.local.node.store;
+    let Filling { object, body, spool, .. } = filling;
     let timer = Timer::new(order.local.worker.wheel());
     let mut gathered = Vec::new();
     let mut check =
@@ -117,6 +127,7 @@ async fn pump(
                     order.local.node.metrics.wrong_digests.add(1);
                     tracing::warn!(url = %object.key, "not kept: it has not the digest of its URL");
                     body.stop_retaining();
+                    *spool = None;
                     store.remove(object);
                 }
                 return true;
@@ -133,11 +144,16 @@ async fn pump(
         if length > most {
             body.stop_retaining();
         }
-        if !room(&timer, body).await {
+        let spools = spool.as_ref().is_some_and(Spool::is_whole);
+        if !room(&timer, body).await && !spools {
             return false;
         }
         if let Some(check) = &mut check {
             check.update(bytes);
+        }
+        if let Some(spool) = spool {
+            keep_pace(&order.local, spool).await;
+            spool.append(bytes);
         }
         let more = object.declared.map(|declared| declared.saturating_sub(length));
         body.append(bytes, more, |bytes| store.admit(object, body.charged(), bytes));
@@ -158,6 +174,14 @@ async fn pump(
         if alone > ALONE || !rules.is_none_or(|it| alone::goes_on(it, object.declared, before)) {
             return false;
         }
+    }
+}
+
+/// Waits for the disk, for a while.
+async fn keep_pace(local: &Local, spool: &Spool) {
+    let began = relay::clock::now();
+    while spool.is_behind() && relay::clock::since(began) < LAG {
+        local.worker.wheel().sleep(PACE).await;
     }
 }
 

@@ -154,7 +154,8 @@ fn storable(
         outdates(order, &facts)?;
     }
     let store = &order.local.node.store;
-    if !store.has_room_in_flight(0, declared.unwrap_or(0)) {
+    let fits = store.has_room_in_flight(0, declared.unwrap_or(0));
+    if !fits && !declared.is_some_and(|length| store.may_spool(length)) {
         return Err(NotStored::NoRoom);
     }
     let selection = match &facts.vary {
@@ -168,6 +169,10 @@ fn storable(
     let stored = stored_head(head, bytes, &order.local.node.pseudonym.load());
     let body = Body::new(store.budget());
     body.note_progress(order.local.node.steady.millis());
+    if !fits {
+        // The disk keeps it; in memory is what its readers have not read yet.
+        body.stop_retaining();
+    }
     let parts = Parts {
         key: ticket.key().clone(),
         head: stored.into(),
