@@ -12,7 +12,7 @@ use std::{
 
 use cluster_config::document::proxy::QuickAbort;
 
-use crate::support::{Gate, Origin, Proxy, Then, connect, read_reply, response, until};
+use crate::support::{Gate, Origin, Proxy, Then, connect, read_head, read_reply, response, until};
 
 /// An origin that answers nobody and counts who is left waiting no longer.
 fn deserted() -> (Origin, Arc<AtomicUsize>) {
@@ -157,7 +157,8 @@ fn what_nobody_waits_for_any_more_is_fetched_to_its_end_by_the_rules() {
                 rules.map(|(min, max, percent)| QuickAbort { min, max, percent });
         });
         let mut client = ask(&proxy, &origin.url("/"), "");
-        client.read_exact(&mut vec![0; first / 2]).unwrap();
+        read_head(&mut client).unwrap();
+        client.read_exact(&mut vec![0; first]).unwrap();
         reset(client);
         // Its record is written when it has left.
         proxy.log_lines(1);
