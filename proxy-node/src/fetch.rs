@@ -1,7 +1,7 @@
 //! How a request that may go on gets its answer: from what is stored, behind somebody else's fill,
 //! with a fill of its own, or past the cache.
 //!
-//! Reading order: [`plan`] (what is done, pure), [`owner`] (whether another node is asked),
+//! Reading order: [`plan`] (what is done, pure), [`owner`] and [`sibling`] (who else is asked),
 //! [`look`] (the plan for what is stored, carried out, with what [`tier`] brings from the disk),
 //! [`lead`] and [`follow`] (a fill of one's own, or of another), [`range`] (the same where a part
 //! is asked for), [`fill`] (how an answer gets into the cache), [`variants`] and [`renew`] (how what
@@ -11,6 +11,7 @@
 pub mod fill;
 pub mod owner;
 pub mod plan;
+pub mod sibling;
 
 mod changes;
 mod deliver;

@@ -23,7 +23,7 @@
 //!   trace), and [`admission`], which asks whether it may.
 //! - What it is decided by: [`local`] (what a worker has for itself), [`node`] (what workers
 //!   share), [`route`], [`config`] (the generation in force), [`owner`] (which node has what),
-//!   [`parent`], [`egress`].
+//!   [`icp`] (what other caches have), [`parent`], [`egress`].
 //! - What knows none of them: [`request`] (what is asked, and for whom), [`respond`] (the only
 //!   table from error to status), [`admit`] (the access rules), [`cache`], [`dns`], [`record`] (the
 //!   access log), [`metrics`], [`endpoint`], [`protocol`], [`confirmation`] (as of when purges are
@@ -44,6 +44,7 @@ pub mod endpoint;
 pub mod explain;
 pub mod fetch;
 pub mod health;
+pub mod icp;
 pub mod listen;
 pub mod load;
 pub mod local;

@@ -193,6 +193,22 @@ metrics! {
         the origin was asked because the owner was silent, gone or full, or would not answer.";
     counter owned = OWNED "shoal_proxy_owned_requests_total": "Requests of other nodes for what \
         this one owns, which count there and nowhere else.";
+    gauge icp_open = ICP_OPEN "shoal_proxy_icp_open": "1 while the ICP port is open.";
+    counter icp_queries = ICP_QUERIES "shoal_proxy_icp_queries_total": "ICP questions of other \
+        caches that were answered.";
+    counter icp_hits = ICP_HITS "shoal_proxy_icp_hits_total": "Those of them answered with a hit.";
+    counter icp_refused = ICP_REFUSED "shoal_proxy_icp_refused_total": "ICP questions left \
+        unanswered: from an address that may not ask, or too many.";
+    counter icp_ignored = ICP_IGNORED "shoal_proxy_icp_ignored_total": "Datagrams at the ICP port \
+        that are none, or answer nothing that was asked.";
+    counter sibling_queries = SIBLING_QUERIES "shoal_proxy_sibling_queries_total": "Misses for \
+        which siblings were asked.";
+    counter sibling_timeouts = SIBLING_TIMEOUTS "shoal_proxy_sibling_timeouts_total": "Those of \
+        them for which a sibling was waited for in vain.";
+    counter sibling_hits = SIBLING_HITS "shoal_proxy_sibling_hits_total": "Misses that a sibling \
+        answered from what it had.";
+    counter sibling_lies = SIBLING_LIES "shoal_proxy_sibling_false_hits_total": "Hits of siblings \
+        that had not what they said, or failed.";
     counter stale = STALE "shoal_proxy_cache_stale_total": "Stale responses served: while they are \
         validated, or because the origin could not be asked.";
     counter wrong_digests = WRONG_DIGESTS "shoal_proxy_wrong_digests_total": "Answers that were not \

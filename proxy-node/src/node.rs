@@ -28,6 +28,7 @@ use crate::{
     confirmation::Confirmation,
     dns::Resolver,
     egress::{ClusterNames, ClusterPorts, ProbeTargets},
+    icp::Icp,
     metrics::Metrics,
     owner::Owners,
     petitions::Petitions,
@@ -61,6 +62,8 @@ pub struct Node {
     pub cluster_names: ArcSwap<ClusterNames>,
     /// Who owns what among the nodes; nobody where that is switched off.
     pub owners: ArcSwap<Owners>,
+    /// Other caches, asked by datagrams.
+    pub icp: Arc<Icp>,
     /// How often what others own was asked for here.
     pub popular: Sketch,
     /// The memory cache.

@@ -29,7 +29,10 @@ use crate::{
 };
 use attempts::{Attempts, nothing_to_send};
 use broken::{Progress, failed};
-pub use request::{Conditions, Outgoing, bound_to_client, write_request, write_request_to_node};
+pub use request::{
+    Conditions, Outgoing, bound_to_client, write_request, write_request_to_node,
+    write_request_to_sibling,
+};
 pub use response::{Received, begin_response, finish};
 
 /// What is relayed.

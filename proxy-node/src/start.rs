@@ -2,6 +2,7 @@
 
 mod configuration;
 pub mod disk;
+pub mod icp;
 mod membership;
 mod succession;
 pub mod upkeep;
@@ -216,6 +217,7 @@ fn node(
         ports: ArcSwap::default(),
         cluster_names: ArcSwap::default(),
         owners: ArcSwap::default(),
+        icp: Arc::default(),
         popular: Sketch::new(POPULAR),
         probe_targets: ArcSwap::default(),
         resolver,
@@ -284,6 +286,8 @@ fn spawn_followers(process: &Process, node: &Arc<Node>, listeners: &Arc<Listener
     process.tasks.spawn("cluster-names", move || {
         follow_names(membership.clone(), naming.clone(), resolved.clone())
     });
+    let served = Arc::new(icp::Served { process: process.clone(), node: node.clone() });
+    process.tasks.spawn("icp", move || crate::icp::serve(served.node.icp.clone(), served.clone()));
     let parents = node.clone();
     process.tasks.spawn("parents", move || upkeep::look_after_parents(parents.clone(), PARENTS));
     let exporting = node.clone();

@@ -9,6 +9,7 @@ mod hop;
 mod open;
 pub mod owner;
 mod secure;
+pub mod sibling;
 mod through;
 pub mod tunnel;
 

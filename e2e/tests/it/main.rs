@@ -17,6 +17,7 @@ mod documented;
 mod exhaustion;
 mod haproxy_logs;
 mod http2;
+mod icp;
 mod kubernetes;
 mod lab;
 mod logs_and_audit;

@@ -19,6 +19,7 @@ use crate::{
     fetch::{
         owner::{self, Choice},
         plan::{self, Fetches, Found, Plan, Why},
+        sibling,
     },
     node::Store,
     request::{self, Sender},
@@ -130,6 +131,7 @@ pub(super) async fn tell(
                 unshared: unshared(),
             };
             tell_owner(told, owner::choose(subject, &circumstances));
+            tell_siblings(told, subject, sibling::past(subject, &facts, by_address, unshared()));
             if follows {
                 told.steps.push(
                     "cache: another request fetches it already, and this one waits for that"
@@ -139,6 +141,30 @@ pub(super) async fn tell(
             Answered::Elsewhere
         }
     }
+}
+
+/// Tells which caches on the same level are asked.
+fn tell_siblings(told: &mut Explanation, subject: &Subject<'_>, past: Option<&str>) {
+    let node = subject.node;
+    let (siblings, now) = (node.icp.siblings.load(), node.steady.millis());
+    if siblings.is_empty() {
+        return;
+    }
+    if let Some(why) = past {
+        return told.steps.push(format!("siblings: not asked, as {why}"));
+    }
+    let each = siblings.iter().map(|sibling| {
+        let at = format!("{}, ICP {}", sibling.http.authority(), sibling.icp_port);
+        let how = match (sibling.is_trusted(now), sibling.is_silent()) {
+            (false, _) => "left alone for a while, as it had not what it said".to_owned(),
+            (true, true) => "asked and not waited for, as it is silent".to_owned(),
+            (true, false) => {
+                format!("waited for at most {:?}", sibling.patience(siblings.max_timeout))
+            }
+        };
+        format!("siblings: {at} is {how}")
+    });
+    told.steps.extend(each);
 }
 
 /// Tells who is asked first.

@@ -5,9 +5,9 @@
 //! wait ([`crate::cache::ticket`]), and then fills the body, which readers on any worker
 //! follow. What may not be kept it hands over to the leader with the connection.
 //!
-//! Reading order: [`owner`] (the node that owns it is asked), [`exchange`] (or the next hop is),
-//! [`keep`] (what becomes of its answer), with
-//! [`head`] (what is stored of its head), [`body`] (how the rest follows).
+//! Reading order: [`owner`] (the node that owns it is asked), [`sibling`] (one that has it),
+//! [`exchange`] (or the next hop is), [`keep`] (what becomes of its answer), with [`head`] (what is
+//! stored of its head), [`body`] (how the rest follows).
 
 mod answer;
 mod body;
@@ -15,6 +15,7 @@ mod exchange;
 pub(super) mod head;
 mod keep;
 mod owner;
+mod sibling;
 
 use std::{sync::Arc, time::Duration};
 

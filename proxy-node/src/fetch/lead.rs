@@ -106,7 +106,7 @@ pub(super) fn filled(
             format!("{reason}; fwd-status={status}; stored")
         }
         How::Stored => format!("{reason}; stored"),
-        How::Owned => format!("{reason}; detail=owner"),
+        How::Owned => format!("{reason}; detail=elsewhere"),
         How::Unmodified => {
             transaction.count(|metrics| &metrics.revalidated);
             transaction.record.outcome = Outcome::RefreshUnmodified;

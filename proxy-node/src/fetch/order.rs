@@ -9,6 +9,7 @@ use super::{
     fill::head::lines,
     owner, plan,
     resource::{Fetch, Ruling},
+    sibling,
     variants::Variants,
 };
 use crate::{
@@ -54,6 +55,8 @@ pub struct Order {
     pub behind: bool,
     /// The node that owns it and is asked first, and whether what it sends is kept here too.
     pub owner: Option<(Arc<Peer>, bool)>,
+    /// Why no sibling is asked.
+    pub past_siblings: Option<&'static str>,
     /// Of the request that caused it.
     pub id: Uuid,
 }
@@ -71,7 +74,9 @@ impl Order {
 
     /// The same where nothing is stored.
     pub(super) fn anew(transaction: &Transaction, fetch: &Fetch<'_>) -> Self {
+        let subject = transaction.subject(fetch.request, fetch.destination);
         let store = &transaction.local.node.store;
+        let unshared = store.is_unshared(&fetch.key, transaction.seconds());
         Self {
             local: transaction.local.clone(),
             generation: transaction.generation.clone(),
@@ -87,12 +92,14 @@ impl Order {
             variants: Variants::default(),
             behind: false,
             owner: owner::asked(
-                &transaction.subject(fetch.request, fetch.destination),
-                &owner::Circumstances {
-                    sender: transaction.sender,
-                    facts: &fetch.facts,
-                    unshared: store.is_unshared(&fetch.key, transaction.seconds()),
-                },
+                &subject,
+                &owner::Circumstances { sender: transaction.sender, facts: &fetch.facts, unshared },
+            ),
+            past_siblings: sibling::past(
+                &subject,
+                &fetch.facts,
+                fetch.addresses.is_some(),
+                unshared,
             ),
             id: transaction.id,
         }

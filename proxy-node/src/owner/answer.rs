@@ -13,6 +13,8 @@ pub enum Had {
     Hit,
     /// It was fetched, or somebody fetched it already.
     Miss,
+    /// It is no owner: a cache on the same level, which had it.
+    Sibling,
 }
 
 /// What is done with an answer.

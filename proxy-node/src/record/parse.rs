@@ -107,6 +107,7 @@ mod tests {
             Hierarchy::Parent(address),
             Hierarchy::OwnerHit(address),
             Hierarchy::OwnerMiss(address),
+            Hierarchy::SiblingHit(address),
         ];
         for (outcome, hierarchy) in Outcome::ALL.into_iter().zip(hierarchies.into_iter().cycle()) {
             for aborted in [false, true] {

@@ -103,6 +103,8 @@ pub enum Hierarchy {
     OwnerHit(IpAddr),
     /// The same, and it had to fetch it.
     OwnerMiss(IpAddr),
+    /// From the sibling at this address, which had it.
+    SiblingHit(IpAddr),
 }
 
 impl Hierarchy {
@@ -114,7 +116,8 @@ impl Hierarchy {
             Self::Direct(address)
             | Self::Parent(address)
             | Self::OwnerHit(address)
-            | Self::OwnerMiss(address) => Some(address),
+            | Self::OwnerMiss(address)
+            | Self::SiblingHit(address) => Some(address),
         }
     }
 
@@ -127,6 +130,7 @@ impl Hierarchy {
             ("FIRSTUP_PARENT", address) => address.parse().ok().map(Self::Parent),
             ("OWNER_HIT", address) => address.parse().ok().map(Self::OwnerHit),
             ("OWNER_MISS", address) => address.parse().ok().map(Self::OwnerMiss),
+            ("SIBLING_HIT", address) => address.parse().ok().map(Self::SiblingHit),
             _ => None,
         }
     }
@@ -140,6 +144,7 @@ impl fmt::Display for Hierarchy {
             Self::Parent(address) => write!(formatter, "FIRSTUP_PARENT/{address}"),
             Self::OwnerHit(address) => write!(formatter, "OWNER_HIT/{address}"),
             Self::OwnerMiss(address) => write!(formatter, "OWNER_MISS/{address}"),
+            Self::SiblingHit(address) => write!(formatter, "SIBLING_HIT/{address}"),
         }
     }
 }

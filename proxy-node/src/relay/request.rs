@@ -60,6 +60,16 @@ pub fn write_request_to_node(
     write(out, &Outgoing { forwarded, ..*outgoing }, Next::Node(id), conditions);
 }
 
+/// The same for a cache on the same level, which is asked for what it has and for nothing else (RFC
+/// 9111 §5.2.1.7).
+pub fn write_request_to_sibling(
+    out: &mut Vec<u8>,
+    outgoing: &Outgoing<'_>,
+    conditions: Option<Conditions<'_>>,
+) {
+    write(out, outgoing, Next::Sibling, conditions);
+}
+
 /// Whom a head is for.
 #[derive(Clone, Copy)]
 enum Next<'a> {
@@ -67,6 +77,7 @@ enum Next<'a> {
     Parent(&'a Parent),
     /// Another node; the id of the request.
     Node(Uuid),
+    Sibling,
 }
 
 fn write(
@@ -96,7 +107,7 @@ fn write(
     }
     let form = match next {
         Next::Origin => LineForm::Origin,
-        Next::Parent(_) | Next::Node(_) => LineForm::AsReceived,
+        Next::Parent(_) | Next::Node(_) | Next::Sibling => LineForm::AsReceived,
     };
     out.clear();
     let mut head = HeadWriter::request(out, view, form, drop, BodyFields::AsReceived);
@@ -120,6 +131,9 @@ fn write(
         if let Some(date) = conditions.last_modified {
             head.field("If-Modified-Since", date);
         }
+    }
+    if matches!(next, Next::Sibling) {
+        head.field("Cache-Control", b"only-if-cached");
     }
     if let Next::Node(id) = next {
         let mut text = [0; 36];

@@ -51,10 +51,22 @@ pub(super) fn refresh_ports(process: &Process, node: &Node, listeners: &Listener
         others: others.filter_map(Member::of).collect(),
     };
     node.current.rcu(|current| current.among(&members).map_or_else(|| current.clone(), Arc::new));
-    refresh_owners(process, node, &membership.of(Service::ProxyNode).collect::<Vec<_>>());
+    let nodes: Vec<&InstanceStatus> = membership.of(Service::ProxyNode).collect();
+    refresh_owners(process, node, &nodes);
+    refresh_siblings(process, node, &nodes);
     node.ports.store(Arc::new(
         ClusterPorts::new(endpoints, listeners, egress::own_addresses()).with_names(names),
     ));
+}
+
+/// Finds out which other caches there are to ask.
+fn refresh_siblings(process: &Process, node: &Node, nodes: &[&InstanceStatus]) {
+    let others: Vec<&InstanceStatus> = nodes
+        .iter()
+        .copied()
+        .filter(|status| status.instance.name != process.identity.name())
+        .collect();
+    node.icp.follow(&node.current.load().document, &others);
 }
 
 /// Finds out who owns what now.

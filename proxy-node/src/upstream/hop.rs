@@ -34,8 +34,8 @@ pub struct Hop {
     pub reused: bool,
     /// The parent proxy that it leads to.
     pub parent: Option<Chosen>,
-    /// What the node had that it leads to, which owns what is asked for; and the origin's address,
-    /// as far as it has told.
+    /// What the node had that it leads to, which owns what is asked for, or is a sibling; and the
+    /// origin's address, as far as it has told.
     pub had: Option<(Had, Option<SocketAddr>)>,
 }
 
@@ -63,6 +63,7 @@ impl Hop {
         match (self.had, &self.parent) {
             (Some((Had::Hit, _)), _) => Hierarchy::OwnerHit(address),
             (Some((Had::Miss, _)), _) => Hierarchy::OwnerMiss(address),
+            (Some((Had::Sibling, _)), _) => Hierarchy::SiblingHit(address),
             (None, Some(_)) => Hierarchy::Parent(address),
             (None, None) => Hierarchy::Direct(address),
         }

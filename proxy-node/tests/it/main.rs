@@ -8,6 +8,7 @@ mod connect;
 mod disk;
 mod explain;
 mod filling;
+mod icp;
 mod leaving;
 mod limits;
 mod listeners;

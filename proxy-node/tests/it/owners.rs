@@ -61,7 +61,7 @@ fn what_another_owns_is_asked_of_it_and_kept_there() {
         first.head.lines().filter(|it| it.starts_with("Cache-Status")).collect::<Vec<_>>(),
         [
             "Cache-Status: owner; fwd=uri-miss; stored",
-            "Cache-Status: asker; fwd=uri-miss; detail=owner"
+            "Cache-Status: asker; fwd=uri-miss; detail=elsewhere"
         ]
     );
     until("it is there", || (owner.node.store.objects() == 1).then_some(()));

@@ -100,6 +100,8 @@ pub fn document(listen: SocketAddr) -> ProxyDocument {
             purge: Default::default(),
         },
         parents: vec![],
+        icp: None,
+        siblings: Default::default(),
         direct: Direct::default(),
         access: Access {
             acls: [("all".to_owned(), Acl::All)].into(),
@@ -262,6 +264,7 @@ impl Proxy {
             current: ArcSwap::from_pointee(generation),
             cluster_names: ArcSwap::default(),
             owners: ArcSwap::default(),
+            icp: Arc::default(),
             popular: Sketch::new(10),
             probe_targets: ArcSwap::default(),
             ports: ArcSwap::from_pointee(ClusterPorts::new(

@@ -2,6 +2,7 @@
 
 mod caching;
 mod refresh;
+mod siblings;
 
 use super::{Context, ListKind, access, distinct_addresses, heads, log};
 use crate::document::{
@@ -28,6 +29,8 @@ pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
     let listen = listen(context, section.listen)?;
     let direct = direct(context, section.hierarchy.direct, section.hierarchy.parents.is_empty());
     let parents = parents(context, section.hierarchy.parents);
+    let icp = siblings::icp(context, section.hierarchy.icp);
+    let siblings = siblings::siblings(context, section.hierarchy.siblings, icp.is_some());
     let mut written = section.cache;
     let stores = std::mem::take(&mut written.rules);
     let purgers = std::mem::take(&mut written.purge.allow);
@@ -80,6 +83,8 @@ pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
         cache,
         parents,
         direct,
+        icp,
+        siblings,
         access,
         origin_tls,
         timeouts: section.timeouts.into(),

@@ -42,6 +42,12 @@ pub struct ProxyDocument {
     /// What goes straight to its origin although there are parents.
     #[serde(default)]
     pub direct: Direct,
+    /// Where other caches ask whether this node has something; none: nowhere.
+    #[serde(default)]
+    pub icp: Option<Icp>,
+    /// Caches on the same level that are asked.
+    #[serde(default)]
+    pub siblings: Siblings,
     /// Who may ask for what, and what the node may connect to.
     pub access: Access,
     /// Whom the node believes that it speaks TLS with.
@@ -276,6 +282,49 @@ pub struct Direct {
     pub dstdomain: Vec<DomainPattern>,
     /// By address, where the request itself names one: with parents, names are resolved by them.
     pub dst: Vec<IpNet>,
+}
+
+/// The Internet Cache Protocol (RFC 2186).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Icp {
+    /// UDP address and port.
+    pub bind: SocketAddr,
+    /// Who is answered.
+    pub allow: Vec<IpNet>,
+    /// Questions a second that are answered.
+    pub max_rate: u32,
+}
+
+/// Caches on the same level.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Siblings {
+    /// By address.
+    pub listed: Vec<Sibling>,
+    /// And the other nodes of the cluster that have an ICP port.
+    pub nodes: bool,
+    /// What they have is not kept here too.
+    pub proxy_only: bool,
+    /// The longest wait for their answers.
+    #[serde(with = "units::duration")]
+    pub max_timeout: Duration,
+}
+
+impl Default for Siblings {
+    fn default() -> Self {
+        let max_timeout = Duration::from_secs(2);
+        Self { listed: Vec::new(), nodes: false, proxy_only: true, max_timeout }
+    }
+}
+
+/// A cache on the same level.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sibling {
+    /// Name or address.
+    pub host: String,
+    /// Its port for clients.
+    pub port: u16,
+    /// Its UDP port for questions.
+    pub icp_port: u16,
 }
 
 /// Deadlines of a proxy-node; every one is on progress, not on the whole exchange.

@@ -5,31 +5,6 @@ use super::notation::{Duration, Name, Network};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// ICP siblings.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Siblings {
-    /// The service whose other instances are siblings.
-    pub service: Name,
-    /// How they are asked.
-    #[serde(default)]
-    pub protocol: Option<SiblingProtocol>,
-    /// What they have is not kept here too.
-    #[serde(default)]
-    pub proxy_only: bool,
-    /// The longest wait for answers.
-    #[serde(default)]
-    pub max_timeout: Option<Duration>,
-}
-
-/// How siblings are asked.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SiblingProtocol {
-    /// RFC 2186.
-    Icp,
-}
-
 /// When to tell somebody.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -22,7 +22,9 @@ pub use self::access::{Access, Acl, Auth, Basic, Egress, EgressAllow, OneOrMany,
 pub use self::access_log::{AccessLog, AccessLogFormat, Rotate};
 pub use self::cache::{Cache, Negotiated, QuickAbort};
 pub use self::caching::{Authorization, DefaultTtl, KeyRule, StoreRule};
-pub use self::hierarchy::{Direct, Hierarchy, Parent, Select};
+pub use self::hierarchy::{
+    Direct, Hierarchy, Icp, Parent, Select, Sibling, SiblingProtocol, Siblings,
+};
 pub use self::refresh::RefreshPattern;
 pub use self::timeouts::Timeouts;
 

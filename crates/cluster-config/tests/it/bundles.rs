@@ -175,8 +175,8 @@ checks:"#,
     );
     let said = problems(&text);
     let expected = [
-        "cluster.yaml:11:5: warning: `siblings` has no effect in this version; keep it for a later \
-         version, or remove it",
+        "cluster.yaml:11:25: warning: without `icp` no node has a port at which others could ask \
+         it; write hierarchy: {icp: {bind: …, allow: […]}}, or use cache: {owners: true} instead",
         "cluster.yaml:17:3: error: `auth` is not supported in this version, and ignoring it would \
          not be safe; without it the proxy would serve clients that never authenticated; restrict \
          access by address instead",

@@ -22,6 +22,32 @@ fn said(main: &str) -> Vec<String> {
 /// Text of cluster.yaml → everything that is said of it.
 const CASES: &[(&str, &[&str])] = &[
     (
+        "version: 1\nproxy: {hierarchy: {icp: {bind: \"127.0.0.1:3130\", allow: []}, siblings: \
+         {service: balancer, max_timeout: 0s}}}\n",
+        &[
+            "cluster.yaml:2:58: error: nobody would be answered; name the addresses of the caches \
+             that ask",
+            "cluster.yaml:2:83: error: `balancer` is no service that has a cache; write \
+             proxy-node, or name each sibling in `peers`",
+            "cluster.yaml:2:106: error: a time of zero leaves no time at all; write a longer one",
+        ],
+    ),
+    (
+        "version: 1\nproxy: {hierarchy: {icp: {bind: \"127.0.0.1:3130\", allow: [0.0.0.0/0]}, \
+         siblings: {peers: [{address: \"a:1\"}, {address: \"a:1\", icp_port: 7}]}}}\n",
+        &[
+            "cluster.yaml:2:59: warning: whoever forges an address has this node send answers \
+             there; name the addresses of the caches that ask",
+            "cluster.yaml:2:109: error: sibling `a:1` is there twice; first in line 2; give each \
+             its own name",
+        ],
+    ),
+    (
+        "version: 1\nproxy: {hierarchy: {siblings: {proxy_only: false}}}\n",
+        &["cluster.yaml:2:31: error: nobody would be asked; list `peers`, or write service: \
+           proxy-node"],
+    ),
+    (
         "version: 1\nproxy:\n  access:\n    acls:\n      x: {port: 80}\n      acl office src \
          10.0.0.0/8\n",
         &["cluster.yaml:6:7: error: not YAML: `acl office src 10.0.0.0/8` is neither a key nor \

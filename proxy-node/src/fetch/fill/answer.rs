@@ -36,7 +36,7 @@ pub enum Lead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
     Stored,
-    /// It came from the node that owns it, which keeps it.
+    /// It came from the node that owns it, or from a sibling, which keeps it.
     Owned,
     /// Validated: what was stored is still good.
     Unmodified,

@@ -20,6 +20,7 @@ use crate::{
     cache::{content::memory::Body, disk::spool::Spool, keying::Digest, object::Object},
     fetch::order::Order,
     local::Local,
+    owner::Had,
     relay::{Received, bound_to_client},
     upstream::Hop,
 };
@@ -97,9 +98,13 @@ pub(super) async fn fill(order: Order, mut filling: Filling, received: Received)
 }
 
 /// Whether what comes over this connection is kept: what another node owns and keeps only where it
-/// is asked for often.
+/// is asked for often, what a sibling has as the bundle says.
 pub(super) fn is_kept(order: &Order, hop: &Hop) -> bool {
-    hop.had.is_none() || order.owner.as_ref().is_some_and(|(_, hot)| *hot)
+    match hop.had {
+        None => true,
+        Some((Had::Sibling, _)) => !order.local.node.icp.siblings.load().proxy_only,
+        Some((Had::Hit | Had::Miss, _)) => order.owner.as_ref().is_some_and(|(_, hot)| *hot),
+    }
 }
 
 /// Moves the body from the connection into the object. False: it broke off, or nobody wants it.

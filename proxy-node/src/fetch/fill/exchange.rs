@@ -11,7 +11,7 @@ use relay::{
     stream::Stream,
 };
 
-use super::owner;
+use super::{owner, sibling};
 use crate::{
     cache::hints::Hint,
     fetch::{order::Order, ticket::Ticket},
@@ -25,6 +25,9 @@ use crate::{
 /// to be closed.
 pub(super) async fn run(order: &Order, ticket: &Ticket) -> Result<Received, Error> {
     if let Some(received) = owner::ask(order, ticket).await? {
+        return Ok(received);
+    }
+    if let Some(received) = sibling::ask(order).await {
         return Ok(received);
     }
     let deadlines = order.generation.deadlines();

@@ -66,7 +66,7 @@ pub(super) async fn ask(order: &Order, ticket: &Ticket) -> Result<Option<Receive
     let metrics = &node.metrics;
     match had {
         Some(Had::Hit) => metrics.owner_hits.add(1),
-        Some(Had::Miss) => metrics.owner_misses.add(1),
+        Some(Had::Miss | Had::Sibling) => metrics.owner_misses.add(1),
         None => metrics.owner_failures.add(1),
     }
     let told = proxy_status::next_hop_of(received.head.view(&received.bytes).lines(), &peer.name);

@@ -5,23 +5,99 @@ use serde::Deserialize;
 
 use crate::{
     document,
-    schema::{
-        later,
-        notation::{Address, Domain, Login, Name, Network},
-    },
+    schema::notation::{Address, Bind, Domain, Duration, Login, Name, Network},
 };
 
 /// Other caches to ask.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Hierarchy {
-    /// Neighbours on the same level.
-    #[schemars(extend("x-no-effect" = true))]
-    pub siblings: Option<later::Siblings>,
+    /// Where other caches ask whether this node has something (ICP v2, RFC 2186). Without it
+    /// nobody is answered, and siblings are asked from a port of the system's choice.
+    pub icp: Option<Icp>,
+    /// Caches on the same level: on a miss they are asked by ICP whether they have it, and one that
+    /// has, for it (`only-if-cached`). Not asked: for requests with credentials or `no-cache`, and
+    /// where rules tell apart who may have what from which address (`dst`, egress by client).
+    pub siblings: Option<Siblings>,
     /// A second tier, in order of preference; empty: straight to the origin.
     pub parents: Vec<Parent>,
     /// What goes straight to its origin although there are parents.
     pub direct: Direct,
+}
+
+/// How other caches ask this node.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Icp {
+    /// UDP address and port; 3130 in most places.
+    pub bind: Bind,
+    /// Who is answered; everybody else hears nothing. They need a rule that lets them in for what
+    /// they ask for then.
+    pub allow: Vec<Network>,
+    /// Questions a second that are answered; the others are left alone.
+    #[serde(default = "max_rate")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_rate: u32,
+}
+
+const fn max_rate() -> u32 {
+    10_000
+}
+
+/// Caches on the same level.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Siblings {
+    /// By address.
+    #[serde(default)]
+    pub peers: Vec<Sibling>,
+    /// `proxy-node`: the other nodes of this cluster that have `icp`, too. `cache.owners` does more
+    /// for them.
+    #[serde(default)]
+    pub service: Option<Name>,
+    /// How they are asked.
+    #[serde(default)]
+    pub protocol: SiblingProtocol,
+    /// What they have is not kept here too.
+    #[serde(default = "yes")]
+    pub proxy_only: bool,
+    /// The longest wait for answers. It is twice the smoothed round trip time of each, and one that
+    /// is silent is not waited for.
+    #[serde(default = "max_timeout")]
+    pub max_timeout: Duration,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+fn max_timeout() -> Duration {
+    super::duration("2s")
+}
+
+/// A cache on the same level.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sibling {
+    /// Its host, and its port for clients.
+    pub address: Address,
+    /// Its UDP port for questions.
+    #[serde(default = "icp_port")]
+    #[schemars(range(min = 1))]
+    pub icp_port: u16,
+}
+
+const fn icp_port() -> u16 {
+    3130
+}
+
+/// How siblings are asked.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SiblingProtocol {
+    /// RFC 2186.
+    #[default]
+    Icp,
 }
 
 /// Destinations that no parent is asked for, in the terms of ACLs.
