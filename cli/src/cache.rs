@@ -4,6 +4,7 @@ mod lookup;
 mod purge;
 mod purges;
 mod stats;
+mod warm;
 mod what;
 
 use std::time::Duration;
@@ -28,7 +29,8 @@ use crate::{
   shoal cache purge --prefix http://example.com/static/
   shoal cache purge --soft --tag news
   shoal cache purge --host .example.com
-  shoal cache purges")]
+  shoal cache purges
+  shoal cache warm urls.txt")]
 pub struct Options {
     #[command(flatten)]
     target: Target,
@@ -74,6 +76,8 @@ enum Action {
         #[command(flatten)]
         format: Format,
     },
+    /// Fetch a list of URLs, so that the caches have them before somebody asks
+    Warm(warm::Options),
     /// The last purges, and how far each node has come with them
     Purges {
         /// The newest so many
@@ -113,6 +117,7 @@ pub async fn run(options: Options) -> Result<()> {
             let order = purge::Order { purge: what.purge()?, reason, within };
             purge::everywhere(&cluster, &nodes, order, format).await
         }
+        Action::Warm(how) => warm::warm(&cluster, &nodes, options.node.is_some(), how).await,
         Action::Purges { limit, format } => purges::list(&cluster, limit, format).await,
     }
 }

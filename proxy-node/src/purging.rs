@@ -11,7 +11,7 @@ pub mod wire;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use chassis::{ServiceChannel, StopSignal, backoff::Backoff};
+use chassis::{ServiceChannel, StopSignal, audit::Journal, backoff::Backoff};
 
 use crate::node::Node;
 use follow::Stream;
@@ -25,6 +25,8 @@ const TICK: Duration = Duration::from_millis(250);
 pub struct Follower {
     pub node: Arc<Node>,
     pub channel: ServiceChannel,
+    /// Where it is written what was done.
+    pub journal: Journal,
     /// Of this process, as it registers.
     pub name: String,
     pub id: String,

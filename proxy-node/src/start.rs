@@ -244,6 +244,7 @@ fn purge_follower(process: &Process, node: &Arc<Node>) -> Follower {
     let follower = Follower {
         node: node.clone(),
         channel: process.network.channel(Service::Registry),
+        journal: process.audit.clone(),
         name: process.identity.name().to_owned(),
         id: process.identity.id().to_string(),
         memory: process.data_dir.path("purges.json"),
@@ -259,7 +260,7 @@ fn follow_purges(process: &Process, follower: Follower) {
         let clerk = Clerk {
             node: follower.node.clone(),
             channel: follower.channel.clone(),
-            journal: process.audit.clone(),
+            journal: follower.journal.clone(),
             petitions: Arc::new(tokio::sync::Mutex::new(petitions)),
             stop: follower.stop.clone(),
         };

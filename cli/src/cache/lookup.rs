@@ -34,6 +34,12 @@ struct Variant {
     explanation: String,
     /// `memory` or `disk`; empty from an earlier node.
     tier: &'static str,
+    /// Validators; empty: there is none.
+    etag: String,
+    last_modified: String,
+    /// What the origin calls it.
+    tags: Vec<String>,
+    soft_purged: bool,
 }
 
 impl From<CachedVariant> for Variant {
@@ -52,6 +58,10 @@ impl From<CachedVariant> for Variant {
             freshness_lifetime_seconds: held.freshness_lifetime.unwrap_or_default().seconds,
             fresh: held.fresh,
             explanation: held.explanation,
+            etag: held.etag,
+            last_modified: held.last_modified,
+            tags: held.tags,
+            soft_purged: held.soft_purged,
         }
     }
 }
@@ -80,11 +90,14 @@ pub(super) async fn lookup(
 
 const LOOKUP: &[Column] = &[
     column("NODE", 0),
+    column("TIER", 3),
     column("STATUS", 0),
     column("SIZE", 2),
     column("AGE", 1),
     column("FRESH FOR", 1),
-    column("VARIANT", 3),
+    column("VARIANT", 4),
+    column("VALIDATOR", 5),
+    column("TAGS", 6),
     sentences("WHY"),
 ];
 
@@ -93,13 +106,14 @@ impl View for Lookup {
         let mut rows = Vec::new();
         for node in &self.nodes {
             if node.variants.is_empty() {
-                rows.push(vec![Cell::new(&node.name), Cell::new("not held")]);
+                rows.push(vec![Cell::new(&node.name), Cell::new(""), Cell::new("not held")]);
             }
             for held in &node.variants {
                 let vary: Vec<_> =
                     held.vary.iter().map(|(name, value)| format!("{name}: {value}")).collect();
                 let mut row = vec![
                     Cell::new(&node.name),
+                    Cell::new(held.tier),
                     Cell::new(held.status),
                     Cell::new(size(held.bytes)),
                 ];
@@ -110,7 +124,9 @@ impl View for Lookup {
                     ]
                     .map(Cell::new),
                 );
-                row.extend([vary.join(", "), held.explanation.clone()].map(Cell::new));
+                let validator = if held.etag.is_empty() { &held.last_modified } else { &held.etag };
+                let (tags, why) = (held.tags.join(" "), held.explanation.clone());
+                row.extend([vary.join(", "), validator.clone(), tags, why].map(Cell::new));
                 rows.push(row);
             }
         }

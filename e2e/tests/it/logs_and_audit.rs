@@ -315,8 +315,11 @@ async fn audit_tells_who_did_what_when_and_with_which_result() {
         failed["result"].as_str().is_some_and(|result| result.starts_with("not_found")),
         "{failed}"
     );
+    let logged = find("registry-1", "Registry/Purge", "http://purged.example/");
+    assert_eq!((&logged["result"], &logged["who"]), (&"ok".into(), &drain["who"]), "{logged}");
     for node in ["proxy-node-1", "proxy-node-2", "proxy-node-3"] {
-        assert_eq!(find(node, "ProxyNode/Purge", "http://purged.example/")["result"], "ok");
+        let done = find(node, "purge http://purged.example/", "");
+        assert_eq!((&done["result"], &done["who"]), (&"ok".into(), &drain["who"]), "{done}");
     }
     assert!(records.is_sorted_by_key(|record| moment(&record["when"])));
 

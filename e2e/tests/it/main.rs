@@ -41,3 +41,4 @@ mod terminal;
 mod time;
 mod unix_sockets;
 mod virtual_address;
+mod warming;

@@ -158,14 +158,22 @@ impl<'a> Stream<'a> {
         let said = purge.to_string();
         match self.purge(purge).await {
             Ok(concerned) => {
-                tracing::info!(position, concerned, by, "purged: {said}");
+                self.record(by, format!("purge {said}: {concerned} concerned"), "ok").await;
                 (outcome(concerned, String::new()), true)
             }
             Err(problem) => {
                 tracing::error!(position, by, "purged, but not for good: {said}: {problem}");
+                self.record(by, format!("purge {said}: {problem}"), "failed").await;
                 (outcome(0, problem), false)
             }
         }
+    }
+
+    /// Writes it into the audit journal, which is a log too.
+    async fn record(&self, by: &str, what: String, result: &'static str) {
+        let (journal, by) = (self.follower.journal.clone(), by.to_owned());
+        let written = tokio::task::spawn_blocking(move || journal.record(&by, &what, result));
+        drop(written.await);
     }
 
     async fn purge(&self, purge: Purge) -> Result<u64, String> {

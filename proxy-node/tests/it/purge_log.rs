@@ -199,15 +199,19 @@ impl World {
     fn petitions(&self, proxy: &Proxy) {
         let _runtime = self.runtime.enter();
         let channel = Channel::from_shared(format!("http://{}", self.address)).unwrap();
-        let journal = self.dir.path().join("audit.jsonl");
         let clerk = Clerk {
             node: proxy.node.clone(),
             channel: channel.connect_lazy().into(),
-            journal: chassis::audit::Journal::open(&journal, chassis::Clock::system()).unwrap(),
+            journal: self.open_journal(),
             petitions: Arc::new(tokio::sync::Mutex::new(proxy.node.petitions.serve().unwrap())),
             stop: StopSignal::default(),
         };
         self.runtime.spawn(clerk.run());
+    }
+
+    fn open_journal(&self) -> chassis::audit::Journal {
+        let path = self.dir.path().join("audit.jsonl");
+        chassis::audit::Journal::open(&path, chassis::Clock::system()).unwrap()
     }
 
     fn journal(&self) -> String {
@@ -222,6 +226,7 @@ impl World {
         let follower = Follower {
             node: proxy.node.clone(),
             channel: channel.connect_lazy().into(),
+            journal: self.open_journal(),
             name: "proxy-node-1".into(),
             id: "1".into(),
             memory: self.memory(),

@@ -130,7 +130,7 @@ fn who_may_purge_is_said_by_acls_that_there_are() {
     let terms: Vec<String> = purge.allow.iter().flatten().map(ToString::to_string).collect();
     assert_eq!(
         (terms, purge.everywhere),
-        (["localhost", "!localhost", "all"].map(str::to_owned).into(), false)
+        (["localhost", "\"!localhost\"", "all"].map(str::to_owned).into(), false)
     );
     assert_eq!(cache("{}").0.map(|cache| cache.purge.allow.len()), Some(0), "nobody");
     for (wrong, says) in [
