@@ -4,6 +4,7 @@
 mod alarms;
 mod architecture;
 mod backup;
+mod cache_rules;
 mod clients;
 mod compose;
 mod configuration;

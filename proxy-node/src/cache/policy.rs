@@ -30,6 +30,9 @@ pub enum Bypass {
     /// A GET with a body asks for something of its own.
     #[error("the request has a body")]
     Body,
+    /// What answers it is none to its method.
+    #[error("a field of the request asks for another method")]
+    Override,
     /// `no-store`.
     #[error("the request says no-store")]
     NoStore,
@@ -44,12 +47,15 @@ pub enum Bypass {
     Off,
 }
 
-/// Whether the cache has a say in a request.
+/// Whether the cache has a say in a request (RFC 9111 §4, §5.2.1.5): in conditions that only the
+/// origin can decide it has none (RFC 9110 §13.1).
 pub fn eligible(request: &RequestFacts) -> Result<(), Bypass> {
     if !request.get && !request.head {
         Err(Bypass::Method)
     } else if request.body {
         Err(Bypass::Body)
+    } else if request.overrides_method {
+        Err(Bypass::Override)
     } else if request.directives.no_store {
         Err(Bypass::NoStore)
     } else if request.precondition {
@@ -59,5 +65,7 @@ pub fn eligible(request: &RequestFacts) -> Result<(), Bypass> {
     }
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -125,7 +125,7 @@ fn shown(value: &[u8]) -> Box<[u8]> {
     value.get(..SHOWN).unwrap_or(value).into()
 }
 
-/// Whether a request selects the variant.
+/// Whether a request selects the variant (RFC 9111 §4.1).
 pub fn selects<'a>(
     selection: &Selection,
     fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,

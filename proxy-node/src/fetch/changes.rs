@@ -113,6 +113,7 @@ impl Changes {
                     bytes: &answer.bytes,
                     asked_at: self.asked_at,
                 };
+                renewal.alike(stored, ticket);
                 match renewal.of(stored) {
                     (new, Ok(())) => {
                         ticket.store(&new);

@@ -9,6 +9,7 @@ use relay::head::ResponseHead;
 use super::{
     fill::head::{lines, stored_head},
     resource::Ruling,
+    ticket::Ticket,
 };
 use crate::{
     cache::{
@@ -44,7 +45,24 @@ impl Renewal<'_> {
         self.selected(stale, stale.selection.clone(), stale.content.clone())
     }
 
-    /// The same for requests that select something else so far.
+    /// What the answer says of the other variants with the same strong entity tag, it says of each
+    /// (RFC 9111 §4.3.4).
+    pub(super) fn alike(&self, stale: &Arc<Object>, ticket: &Ticket) {
+        let strong = stale.etag.as_ref().is_some_and(|etag| etag.starts_with(b"\""));
+        for other in self.node.store.variants(&stale.key) {
+            let same = strong && other.etag == stale.etag && other.can_be_validated();
+            if !same || Arc::ptr_eq(&other, stale) {
+                continue;
+            }
+            match self.of(&other) {
+                (new, Ok(())) => ticket.renew(&new),
+                (_, Err(NotStored::Authorization | NotStored::Method)) => {}
+                (_, Err(_)) => self.node.store.outdate(&other),
+            }
+        }
+    }
+
+    /// What becomes of something stored for requests that select something else so far.
     pub(super) fn also(
         &self,
         stale: &Object,

@@ -20,7 +20,7 @@ pub struct Variants {
 }
 
 impl Variants {
-    /// Those of a miss whose client has no condition of its own.
+    /// Those of a miss whose client has no condition of its own (RFC 9111 §4.1).
     pub(super) fn of(transaction: &Transaction, fetch: &Fetch<'_>, plan: &plan::Fill) -> Self {
         let facts = &fetch.facts;
         let misses = plan.why == Why::Missing && plan.fetches == Fetches::Whole;

@@ -65,7 +65,7 @@ impl ContentRange {
     }
 }
 
-/// `bytes FIRST-LAST/LENGTH`; what is anything else is of no use.
+/// `bytes FIRST-LAST/LENGTH` (RFC 9110 §14.4); what is anything else is of no use.
 fn read(value: &[u8]) -> Option<Part> {
     let value = value.trim_ascii();
     let (unit, rest) = value.split_at_checked(6)?;

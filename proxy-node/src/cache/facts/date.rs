@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 /// The longest of them: `Wednesday, 30-Sep-94 08:49:37 GMT`.
 const LONGEST: usize = 33;
 
-/// The date in Unix seconds; 0 for those before 1970.
+/// The date in Unix seconds (RFC 9110 §5.6.7, RFC 9111 §4.2); 0 for those before 1970.
 #[must_use]
 pub fn http_date(value: &[u8]) -> Option<u64> {
     let value = value.trim_ascii();

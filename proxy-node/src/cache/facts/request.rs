@@ -23,12 +23,16 @@ pub struct RequestFacts {
     pub if_none_match: Option<Vec<u8>>,
     /// If-Modified-Since in Unix seconds, where it can be read.
     pub if_modified_since: Option<u64>,
+    /// Wants to be taken for another method, as some origins do: a field says so that no key has.
+    pub overrides_method: bool,
+    /// Bytes of its fields.
+    pub bytes: usize,
     /// Carries a body.
     pub body: bool,
 }
 
 impl RequestFacts {
-    /// Gathers the facts of a request.
+    /// Gathers the facts of a request. Pragma: RFC 9111 §5.4.
     pub fn new<'a>(
         method: &[u8],
         body: bool,
@@ -38,11 +42,19 @@ impl RequestFacts {
             Self { get: method == b"GET", head: method == b"HEAD", body, ..Self::default() };
         let (mut cache_control, mut pragma) = (false, false);
         for (name, value) in fields {
+            facts.bytes += name.len() + value.len();
             // The length first: most fields are none of these.
             match name.len() {
                 13 if name.eq_ignore_ascii_case(b"cache-control") => {
                     cache_control = true;
                     facts.directives.add(value);
+                }
+                13 if name.eq_ignore_ascii_case(b"x-http-method") => facts.overrides_method = true,
+                17 if name.eq_ignore_ascii_case(b"x-method-override") => {
+                    facts.overrides_method = true
+                }
+                22 if name.eq_ignore_ascii_case(b"x-http-method-override") => {
+                    facts.overrides_method = true
                 }
                 13 if name.eq_ignore_ascii_case(b"authorization") => facts.authorization = true,
                 13 if name.eq_ignore_ascii_case(b"if-none-match") => {
@@ -76,6 +88,7 @@ impl RequestFacts {
             directives: self.directives,
             authorization: self.authorization,
             cookie: self.cookie,
+            bytes: self.bytes,
             ..Self::default()
         }
     }

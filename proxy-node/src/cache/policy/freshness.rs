@@ -78,19 +78,19 @@ pub struct Times {
 }
 
 impl Freshness {
-    /// The age at `now`, in seconds.
+    /// The age at `now`, in seconds (RFC 9111 §4.2.3).
     #[must_use]
     pub const fn age(&self, now: u64) -> u64 {
         self.initial_age.saturating_add(now.saturating_sub(self.received_at))
     }
 
-    /// Seconds past its lifetime; 0 while fresh.
+    /// Seconds past its lifetime; 0 while fresh (RFC 9111 §4.2).
     #[must_use]
     pub const fn staleness(&self, now: u64) -> u64 {
         self.age(now).saturating_sub(self.lifetime)
     }
 
-    /// Computes the freshness of a response that has come. `pattern`: what says how long it lives
+    /// Computes the freshness of a response that has come (RFC 9111 §4.2.3). `pattern`: what says how long it lives
     /// where it does not say so itself; none for a request that is
     /// [personal](crate::cache::facts::RequestFacts::personal).
     #[must_use]
@@ -114,6 +114,7 @@ impl Freshness {
     }
 }
 
+/// How long it lives, and what says so (RFC 9111 §4.2.1, §4.2.2).
 fn lifetime(
     response: &ResponseFacts,
     url: &[u8],

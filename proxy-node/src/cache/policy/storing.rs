@@ -7,6 +7,9 @@ use crate::cache::facts::{ContentRange, RequestFacts, ResponseFacts, Vary};
 /// with who asks.
 const WRITTEN_ANEW: [&str; 3] = ["x-forwarded-for", "forwarded", "via"];
 
+/// Bytes of the fields of a request that no origin finds too many, so that a 400 is not for that.
+const ORDINARY: usize = 4096;
+
 /// Why a response is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotStored {
@@ -41,6 +44,9 @@ pub enum NotStored {
     /// off.
     #[error("its length is unknown and its end cannot be told from a lost connection")]
     Unframed,
+    /// 429 and its like, and 400 to a large request: they blame the request for what nobody else's may have.
+    #[error("its status is about the request, and not about what was asked for")]
+    Blames,
     /// A part that cannot be put together with others, or whose place is not certain.
     #[error("a part without a strong entity tag, or not the one that was asked for")]
     Part,
@@ -56,7 +62,7 @@ impl NotStored {
     /// Whether the next answer for the same URL is for one request only, as far as one can tell.
     #[must_use]
     pub const fn lasts(self) -> bool {
-        !matches!(self, Self::NoRoom | Self::Method | Self::Part)
+        !matches!(self, Self::NoRoom | Self::Method | Self::Part | Self::Blames)
     }
 }
 
@@ -83,21 +89,28 @@ pub fn storable(
         (false, 200..=599) if response.content_range == ContentRange::None => {}
         (false, _) => return Err(NotStored::Status),
     }
+    let large = response.status == 400 && request.bytes > ORDINARY;
+    if large || blames_the_request(response.status) {
+        return Err(NotStored::Blames);
+    }
     if directives.must_understand && !is_understood(response.status) {
         return Err(NotStored::NotUnderstood);
     }
-    // RFC 9111 §5.2.2.3: no-store is there for caches that know nothing of must-understand.
+    // RFC 9111 §5.2.2.3, §5.2.2.5: no-store is there for caches that know nothing of must-understand.
     if directives.no_store && !directives.must_understand {
         return Err(NotStored::NoStore);
     }
+    // RFC 9111 §5.2.2.7.
     if directives.private {
         return Err(NotStored::Private);
     }
+    // RFC 9111 §3.5.
     if request.authorization
         && !(directives.public || directives.must_revalidate || directives.s_maxage.is_some())
     {
         return Err(NotStored::Authorization);
     }
+    // RFC 9111 §4.1.
     match &response.vary {
         Vary::Anything => return Err(NotStored::VaryAnything),
         Vary::Fields(names) if names.iter().any(|name| WRITTEN_ANEW.contains(&name.as_ref())) => {
@@ -128,11 +141,18 @@ pub fn storable(
     }
 }
 
+/// Statuses that say that a request was wrong in what no key has: its head, its body, how often it
+/// comes. Some of them may not be stored at all (RFC 6585 §3, §4, §5, §6); one client's would be
+/// what everybody gets, of the others too.
+const fn blames_the_request(status: u16) -> bool {
+    matches!(status, 408 | 411 | 413 | 415..=417 | 421 | 422 | 426 | 428 | 429 | 431 | 511)
+}
+
 /// Whether this cache does for a status what RFC 9110 §15 asks of caches: it knows all of them but
 /// 304, which it does not keep.
 const fn is_understood(status: u16) -> bool {
     matches!(
         status,
-        200..=206 | 300..=303 | 305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505
+        200..=206 | 300..=303 | 305 | 307 | 308 | 401..=417 | 500..=505
     )
 }

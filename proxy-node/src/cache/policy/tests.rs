@@ -141,6 +141,7 @@ fn a_wall_clock_that_was_set_changes_no_age() {
 
 #[test]
 fn what_may_be_stored() {
+    let large = "x".repeat(5000);
     let changed = http_date_text(NOW - 100_000);
     let changed = changed.as_str();
     let cases: Vec<(Fields<'_>, u16, Fields<'_>, Result<(), NotStored>)> = vec![
@@ -195,6 +196,16 @@ fn what_may_be_stored() {
         ),
         (vec![], 200, vec![("Cache-Control", "public, max-age=9"), ("Set-Cookie", "a=b")], Ok(())),
         (vec![], 206, vec![("Cache-Control", "max-age=60")], Err(NotStored::Status)),
+        (vec![], 400, vec![LIVES], Ok(())),
+        (vec![("X", large.as_str())], 400, vec![LIVES], Err(NotStored::Blames)),
+        (vec![("X", large.as_str())], 200, vec![LIVES], Ok(())),
+        (vec![], 413, vec![LIVES], Err(NotStored::Blames)),
+        (vec![], 428, vec![LIVES], Err(NotStored::Blames)),
+        (vec![], 429, vec![LIVES], Err(NotStored::Blames)),
+        (vec![], 431, vec![LIVES], Err(NotStored::Blames)),
+        (vec![], 511, vec![LIVES], Err(NotStored::Blames)),
+        (vec![], 414, vec![LIVES], Ok(())),
+        (vec![], 405, vec![LIVES], Ok(())),
         (vec![("Range", "bytes=0-2")], 206, vec![LIVES, TAG, PART], Ok(())),
         (vec![("Range", "bytes=0-2")], 206, vec![TAG, PART], Err(NotStored::Useless)),
         (vec![("Range", "bytes=0-2")], 206, vec![LIVES, PART], Err(NotStored::Part)),

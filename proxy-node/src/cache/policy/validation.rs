@@ -5,7 +5,7 @@
 const MOST: usize = 8;
 const MOST_BYTES: usize = 1024;
 
-/// The entity tags as one If-None-Match, as far as there is room for them. `None`: there are none.
+/// The entity tags as one If-None-Match (RFC 9111 §4.3.1), as far as there is room for them. `None`: there are none.
 /// Tells how many they are.
 pub fn any_of<'a>(tags: impl Iterator<Item = &'a [u8]>) -> Option<(Vec<u8>, usize)> {
     let (mut value, mut count) = (Vec::new(), 0);
@@ -22,7 +22,7 @@ pub fn any_of<'a>(tags: impl Iterator<Item = &'a [u8]>) -> Option<(Vec<u8>, usiz
     (count > 0).then_some((value, count))
 }
 
-/// Which of those that were asked of, by their entity tags, a 304 confirms: that which it names, or
+/// Which of those that were asked of a 304 confirms (RFC 9111 §4.3.3, §4.3.4): that which it names, or
 /// the only one where it names none. One that has no tag was asked of by its date, and only alone.
 #[must_use]
 pub fn confirmed(asked_of: &[Option<&[u8]>], named: Option<&[u8]>) -> Option<usize> {

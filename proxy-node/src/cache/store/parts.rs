@@ -48,7 +48,7 @@ impl<E> Store<E> {
         shard.slots.get(key).map(|slot| slot.parts().to_vec()).unwrap_or_default()
     }
 
-    /// Takes a part in, whose body may still be growing. Parts, or a whole, of what its answer
+    /// Takes a part in (RFC 9111 §3.3), whose body may still be growing. Parts, or a whole, of what its answer
     /// shows to be gone give way; where the whole is there already, or what is there does not
     /// agree with it, it is not kept.
     pub(super) fn insert_part(&self, object: &Arc<Object>, fill: &Pending<E>) -> bool {
@@ -94,7 +94,8 @@ impl<E> Store<E> {
         agrees
     }
 
-    /// The body of a part is complete: it is put together with those that it touches.
+    /// The body of a part is complete: it is put together with those that it touches (RFC 9110
+    /// §15.3.7.3, RFC 9111 §3.4).
     pub(super) fn settle_part(self: &Arc<Self>, part: &Arc<Object>) {
         // Listed, so that a purge meanwhile reaches what comes of it.
         let ticket = self.lead(&part.key);
