@@ -6,6 +6,7 @@
 
 pub mod assets;
 pub mod backends;
+pub mod caches;
 pub mod checks;
 pub mod configuration;
 pub mod explain;

@@ -153,6 +153,22 @@ pub struct NodeStats {
     pub revision: String,
     pub last_minute: Traffic,
     pub parents: Vec<Parent>,
+    /// The disk tier of its cache, if it has one.
+    pub disk: Option<DiskStats>,
+    /// Requests that other nodes answered, which own the objects; none: objects have no owners.
+    pub from_owners: Option<u64>,
+}
+
+/// The disk tier of a node's cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiskStats {
+    /// Why it is not used; empty: it is.
+    pub problem: String,
+    pub objects: u64,
+    pub bytes: u64,
+    pub capacity: u64,
+    /// Hits that were read from it.
+    pub hits: u64,
 }
 
 /// A parent proxy as one node knows it.

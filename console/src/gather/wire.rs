@@ -13,8 +13,8 @@ use crate::{
         Answer, AnswerState, FileDifference, Follower, Revision, Rollout, RolloutState,
     },
     traffic::{
-        Backend, BalancerStats, Finding, Frontend, NodeStats, Parent, Server, ServerCounts,
-        Standing,
+        Backend, BalancerStats, DiskStats, Finding, Frontend, NodeStats, Parent, Server,
+        ServerCounts, Standing,
     },
 };
 
@@ -138,6 +138,14 @@ pub fn node(stats: proxy::GetStatsResponse) -> NodeStats {
             })
             .unwrap_or_default(),
         parents: stats.parents.into_iter().map(parent).collect(),
+        disk: stats.disk.map(|it| DiskStats {
+            problem: it.problem,
+            objects: it.objects,
+            bytes: it.bytes,
+            capacity: it.capacity_bytes,
+            hits: it.hits,
+        }),
+        from_owners: stats.owners.filter(|it| it.others > 0).map(|it| it.hits),
     }
 }
 

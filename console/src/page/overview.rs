@@ -3,7 +3,9 @@
 use cluster::{Service, State, alarm::Severity};
 use maud::{Markup, html};
 
-use super::{Region, Visitor, backends, checks, configuration, explain, instances, parts, shell};
+use super::{
+    Region, Visitor, backends, caches, checks, configuration, explain, instances, parts, shell,
+};
 use crate::{
     history::{Measure, Meter, Point},
     picture,
@@ -23,6 +25,7 @@ pub fn regions(view: &View) -> Vec<Region> {
         Region::new("picture", picture::svg(view)),
         Region::new("servers", backends::tables(view, |_| true)),
         Region::new("instances", instances::table(view)),
+        Region::new("caches", caches::table(view)),
         Region::new("configuration", configuration::panel(view)),
         Region::new("checks", checks::table(view)),
         Region::new("events", parts::events(view, view.events.iter().take(EVENTS))),
@@ -43,6 +46,7 @@ pub fn page(visitor: &Visitor, regions: &[Region]) -> Markup {
         (parts::panel("picture", "Cluster", &html! { (live.region("picture")) (legend()) }))
         (parts::panel("servers", "Servers", &live.region("servers")))
         (parts::panel("instances", "Instances", &live.region("instances")))
+        (parts::panel("caches", "Caches", &live.region("caches")))
         div class="columns" {
             div {
                 (parts::panel("configuration", "Configuration", &live.region("configuration")))

@@ -73,7 +73,7 @@ fn header(visitor: &Visitor, live: Option<&Live<'_>>) -> Markup {
             nav aria-label="Sections" {
                 @for (target, word) in [
                     ("picture", "Cluster"), ("servers", "Servers"), ("instances", "Instances"),
-                    ("configuration", "Configuration"), ("checks", "Checks"),
+                    ("caches", "Caches"), ("configuration", "Configuration"), ("checks", "Checks"),
                     ("events", "Events"), ("explain", "Explain"),
                 ] {
                     a href={ "/#" (target) } { (word) }

@@ -460,9 +460,17 @@ async fn the_stream_sends_everything_and_then_what_changed() {
     let head = stream.until("event: frame").await;
     assert!(head.starts_with("HTTP/1.1 200") && head.contains("text/event-stream"), "{head}");
     let first = stream.until("\n\n").await;
-    for region in
-        ["banner", "tiles", "picture", "servers", "instances", "configuration", "checks", "events"]
-    {
+    for region in [
+        "banner",
+        "tiles",
+        "picture",
+        "servers",
+        "instances",
+        "caches",
+        "configuration",
+        "checks",
+        "events",
+    ] {
         assert!(first.contains(&format!("\"{region}\":")), "{region} is missing");
     }
     let mut view = sample::view();
@@ -478,7 +486,7 @@ async fn the_stream_sends_everything_and_then_what_changed() {
             && second.contains("draining"),
         "{second}"
     );
-    for region in ["servers", "configuration", "checks", "events", "banner"] {
+    for region in ["servers", "caches", "configuration", "checks", "events", "banner"] {
         assert!(!second.contains(&format!("\"{region}\":")), "{region} did not change");
     }
     // The end of the process ends the stream, and not in an error.
