@@ -67,11 +67,10 @@ impl Generation {
                 problems.extend(unusable.into_iter().map(problem));
                 Rules::default()
             });
-        let caching = Caching::build(&document.cache, &document.access, |file| read(&file.path))
-            .unwrap_or_else(|found| {
-                problems.extend(found);
-                Caching::default()
-            });
+        let caching = Caching::build(&document, |file| read(&file.path)).unwrap_or_else(|found| {
+            problems.extend(found);
+            Caching::default()
+        });
         let origin_tls = origin_tls(&document.origin_tls, &read).unwrap_or_else(|problem| {
             problems.push(problem);
             OriginTls::none()

@@ -25,15 +25,17 @@
 //!   share), [`route`], [`config`] (the generation in force), [`owner`] (which node has what),
 //!   [`icp`] (what other caches have), [`parent`], [`egress`].
 //! - What knows none of them: [`request`] (what is asked, and for whom), [`respond`] (the only
-//!   table from error to status), [`admit`] (the access rules), [`cache`], [`dns`], [`record`] (the
-//!   access log), [`metrics`], [`endpoint`], [`protocol`], [`confirmation`] (as of when purges are
-//!   known), [`petitions`] (what clients want purged), [`clock`], [`options`].
+//!   table from error to status), [`admit`] (the access rules), [`compress`] (content codings),
+//!   [`cache`], [`dns`], [`record`] (the access log), [`metrics`], [`endpoint`], [`protocol`],
+//!   [`confirmation`] (as of when purges are known), [`petitions`] (what clients want purged),
+//!   [`clock`], [`options`].
 
 pub mod admission;
 pub mod admit;
 pub mod api;
 pub mod cache;
 pub mod clock;
+pub mod compress;
 pub mod config;
 pub mod confirmation;
 pub mod connection;

@@ -211,8 +211,14 @@ metrics! {
         that had not what they said, or failed.";
     counter stale = STALE "shoal_proxy_cache_stale_total": "Stale responses served: while they are \
         validated, or because the origin could not be asked.";
-    counter wrong_digests = WRONG_DIGESTS "shoal_proxy_wrong_digests_total": "Answers that were not \
-        kept because they have not the digest that their URL says.";
+    counter wrong_digests = WRONG_DIGESTS "shoal_proxy_wrong_digests_total": "Answers that were \
+        not kept because they have not the digest that their URL says.";
+    counter compression_in = COMPRESSION_IN "shoal_proxy_compression_input_bytes_total": "Bytes of \
+        bodies that were compressed.";
+    counter compression_out = COMPRESSION_OUT "shoal_proxy_compression_output_bytes_total":
+        "Bytes that came of them.";
+    counter compression_skipped = COMPRESSION_SKIPPED "shoal_proxy_compression_skipped_total":
+        "Answers sent as they are because enough was compressed at that moment.";
     counter denied = DENIED "shoal_proxy_denied_total": "Requests refused by a rule or by the \
         egress policy.";
     counter errors = ERRORS "shoal_proxy_errors_total": "Requests answered with an error of the \

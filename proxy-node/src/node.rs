@@ -24,6 +24,7 @@ use crate::{
         store::purging::Purged,
     },
     clock::Steady,
+    compress,
     config::Generation,
     confirmation::Confirmation,
     dns::Resolver,
@@ -80,6 +81,8 @@ pub struct Node {
     /// The access log.
     pub recorder: Recorder,
     pub metrics: Metrics,
+    /// What compresses answers.
+    pub compressor: compress::pool::Pool,
     /// What clients got and how long it took, by worker.
     pub answers: PerWorker<Answers>,
     /// Traces requests, where traces go anywhere.

@@ -225,6 +225,7 @@ fn node(
         confirmation: Confirmation::default(),
         petitions: Default::default(),
         metrics: Metrics::new(),
+        compressor: Default::default(),
         answers: PerWorker::new(workers),
         tracer: traces.tracer,
         trace_origins: traces.origins,

@@ -10,6 +10,7 @@ pub mod backup;
 pub mod balancer;
 pub mod caching;
 pub mod checks;
+pub mod compression;
 pub mod egress;
 pub mod heads;
 pub mod limits;

@@ -147,6 +147,13 @@ impl Object {
         Self { placement, ..self }
     }
 
+    /// The same, of the memory of another: it counts as kept if that is.
+    #[must_use]
+    pub fn beside(self, other: &Self) -> Self {
+        self.kept.store(other.is_kept(), Ordering::Release);
+        self
+    }
+
     /// Length of the whole body where it is known: complete, or declared.
     #[must_use]
     pub fn length(&self) -> Option<u64> {

@@ -6,6 +6,7 @@
 
 mod bounds;
 mod filling;
+mod forms;
 mod keeping;
 mod parts;
 pub mod purging;

@@ -4,10 +4,11 @@ use std::io;
 
 use chassis::configuration::Problem;
 use cluster_config::{
-    FileReference,
+    FileReference, ProxyDocument,
     document::{
         Access, Rule, Term, Verdict,
         caching::{self as document, Where},
+        compression::{self, Compression},
         egress::Egress,
     },
 };
@@ -19,6 +20,7 @@ use crate::{
         keying::{Host, KeyRule, Parameters, Query},
         policy::{Authorization, DefaultTtl, Overrides, RefreshPattern, names_query},
     },
+    compress::{Coding, Settings},
 };
 
 /// What the cache does by the operator's word alone.
@@ -31,6 +33,8 @@ pub struct Caching {
     pub stores: Stores,
     /// Who may purge with PURGE: without a rule that matches, nobody.
     pub purgers: Rules,
+    /// What is compressed, if anything is.
+    pub compression: Option<Settings>,
 }
 
 /// Where answers are kept, by request.
@@ -44,10 +48,10 @@ pub struct Stores {
 impl Caching {
     /// Builds it; every problem at once.
     pub fn build(
-        cache: &cluster_config::document::proxy::Cache,
-        access: &Access,
+        written: &ProxyDocument,
         read: impl Fn(&FileReference) -> io::Result<Vec<u8>>,
     ) -> Result<Self, Vec<Problem>> {
+        let (cache, access) = (&written.cache, &written.access);
         let mut problems = Vec::new();
         let mut regex = |text: &str| {
             let built = Regex::new(text);
@@ -84,6 +88,7 @@ impl Caching {
             keys,
             stores,
             purgers,
+            compression: written.compression.as_ref().map(compression),
         })
     }
 }
@@ -119,6 +124,22 @@ fn rules<'a>(
         egress: Egress { allow: Vec::new(), deny: Vec::new() },
     };
     Rules::build(&access, read)
+}
+
+fn compression(written: &Compression) -> Settings {
+    let coding = |coding: &compression::Coding| match coding {
+        compression::Coding::Gzip => Coding::Gzip,
+        compression::Coding::Br => Coding::Br,
+        compression::Coding::Zstd => Coding::Zstd,
+    };
+    Settings {
+        codings: written.codings.iter().map(coding).collect(),
+        types: written.types.clone(),
+        sizes: written.min_size..=written.max_size,
+        gzip_level: written.gzip_level,
+        br_level: written.br_level,
+        zstd_level: written.zstd_level,
+    }
 }
 
 fn default_ttl(written: &document::DefaultTtl) -> DefaultTtl {

@@ -89,10 +89,15 @@ pub(super) async fn tell(
     let nothing = matches!(found, Found::Nothing);
     let cache = &subject.generation.document.cache;
     let unshared = || store.is_unshared(&key, seconds);
+    let coded = match &found {
+        Found::Object(object) => said::coding(subject.generation, object, request),
+        _ => None,
+    };
     match plan::plan(&planned, found, cache, millis, unshared) {
         Plan::Serve { behind: None, .. } => {
             told.cache = "hit";
             told.steps.push(format!("cache: hit{place}, {described}"));
+            told.steps.extend(coded);
             Answered::FromCache
         }
         Plan::Serve { behind: Some(_), .. } => {
@@ -105,6 +110,7 @@ pub(super) async fn tell(
                     left => format!(", which has failed lately: not within the next {left} s"),
                 }
             ));
+            told.steps.extend(coded);
             Answered::FromCache
         }
         Plan::Refuse => {

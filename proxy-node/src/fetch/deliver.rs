@@ -2,6 +2,7 @@
 
 mod body;
 mod delivery;
+mod encoded;
 mod head;
 mod parts;
 
@@ -35,6 +36,7 @@ pub(super) async fn deliver(
     fetch: &Fetch<'_>,
     delivery: &mut Delivery,
 ) -> ConnectionEnd {
+    let varies = encoded::apply(transaction, fetch, delivery);
     let object = &delivery.object;
     let range = fetch.request.view().value(Field::Range);
     let serving = serve::choose(object, &fetch.facts, range);
@@ -58,7 +60,8 @@ pub(super) async fn deliver(
     }
     transaction.record.status = code;
     let keep = transaction.keeps() && framing != BodyFraming::UntilClose;
-    head::write(transaction, delivery, &serving, parts.as_ref(), framing, keep);
+    let shape = head::Shape { serving: &serving, parts: parts.as_ref(), framing, keep, varies };
+    head::write(transaction, delivery, &shape);
     let deadline = transaction.generation.document.timeouts.write;
     let body = if transaction.method == Method::Head { BodyFraming::Empty } else { framing };
     let mut writer = BodyWriter::new(body);

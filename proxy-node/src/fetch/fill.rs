@@ -35,6 +35,7 @@ use crate::{
     steps::Steps,
 };
 pub use answer::{How, Lead};
+pub(super) use body::room;
 
 /// What a fill counts for while it is under way: its future, the request, the buffer that it reads
 /// with.

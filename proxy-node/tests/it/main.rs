@@ -4,6 +4,7 @@ mod api;
 mod cache;
 mod caching;
 mod changes;
+mod compression;
 mod connect;
 mod dialogues;
 mod disk;

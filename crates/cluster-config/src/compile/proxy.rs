@@ -1,6 +1,7 @@
 //! Section `proxy` into the document of a proxy-node.
 
 mod caching;
+mod compression;
 mod refresh;
 mod siblings;
 
@@ -80,6 +81,7 @@ pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
             max_size: reply_header_max_size,
             relaxed: section.relaxed_header_parser,
         },
+        compression: compression::compile(context, section.compression, cache.memory),
         cache,
         parents,
         direct,

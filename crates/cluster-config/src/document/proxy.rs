@@ -3,6 +3,7 @@
 pub use super::caching::{Overrides, Policy, RefreshPattern};
 use super::{
     Access, DomainPattern, FileReference, Limits, Term, Unreadable,
+    compression::Compression,
     heads::{self, Replies},
     log::LogTarget,
 };
@@ -37,6 +38,9 @@ pub struct ProxyDocument {
     pub replies: Replies,
     /// The memory cache.
     pub cache: Cache,
+    /// What is compressed; none: nothing.
+    #[serde(default)]
+    pub compression: Option<Compression>,
     /// Parent proxies, in order of preference; empty: straight to the origin.
     pub parents: Vec<Parents>,
     /// What goes straight to its origin although there are parents.

@@ -148,6 +148,9 @@ notations! {
     /// `built-in` or an absolute URL.
     ProbeTarget(Option<String>) = "shoal-probe-target", parse_probe_target,
         like "built-in", "http://example.com/health";
+    /// `text/html`, `text/*`, `application/*+json`.
+    MediaType(String) = "shoal-media-type", parse_media_type,
+        like "text/*", "application/json", "application/*+json";
     /// Letters, digits, `_`, `-` and `.`.
     Name(String) = "shoal-name", parse_name, like "squid_servers";
     /// `GET`.
@@ -253,6 +256,23 @@ fn parse_field_name(text: &str) -> Result<String, Invalid> {
         ));
     }
     Ok(text.to_owned())
+}
+
+/// RFC 9110 §8.3.1, in lower case; `*` for any characters.
+fn parse_media_type(text: &str) -> Result<String, Invalid> {
+    let token = |text: &str| {
+        !text.is_empty()
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-*".contains(&b))
+    };
+    match text.split_once('/') {
+        Some((main, sub)) if token(main) && token(sub) && text.matches('*').count() <= 1 => {
+            Ok(text.to_ascii_lowercase())
+        }
+        _ => Err(Invalid::new(
+            format!("`{text}` is not a media type"),
+            "write one without parameters, as in text/html, text/* or application/*+json",
+        )),
+    }
 }
 
 fn parse_method(text: &str) -> Result<String, Invalid> {

@@ -4,6 +4,7 @@ mod access;
 mod access_log;
 mod cache;
 mod caching;
+mod compression;
 mod hierarchy;
 mod purge;
 mod refresh;
@@ -22,6 +23,7 @@ pub use self::access::{Access, Acl, Auth, Basic, Egress, EgressAllow, OneOrMany,
 pub use self::access_log::{AccessLog, AccessLogFormat, Rotate};
 pub use self::cache::{Cache, Negotiated, QuickAbort};
 pub use self::caching::{Authorization, DefaultTtl, KeyRule, StoreRule};
+pub use self::compression::{Coding, Compression};
 pub use self::hierarchy::{
     Direct, Hierarchy, Icp, Parent, Select, Sibling, SiblingProtocol, Siblings,
 };
@@ -63,6 +65,8 @@ pub struct Proxy {
     pub workers: Option<u16>,
     /// The cache.
     pub cache: Cache,
+    /// Compression of what the cache answers; off unless it names codings.
+    pub compression: Compression,
     /// Other caches to ask.
     pub hierarchy: Hierarchy,
     /// Who may ask for what. Without rules every request is denied.
@@ -154,6 +158,7 @@ impl Default for Proxy {
             reply_header_max_size: usual_head(),
             relaxed_header_parser: true,
             cache: Cache::default(),
+            compression: Compression::default(),
             hierarchy: Hierarchy::default(),
             access: Access::default(),
             auth: None,

@@ -143,3 +143,41 @@ fn who_may_purge_is_said_by_acls_that_there_are() {
         assert!(there.is_none() && told, "{wrong}: {said:?}");
     }
 }
+
+#[test]
+fn compression_is_off_until_it_names_codings() {
+    let compiled = |compression: &str| {
+        let text = format!(
+            "version: 1\nproxy:\n  access: {{rules: [{{allow: [localhost]}}]}}\n  compression: \
+             {compression}\n"
+        );
+        let files = BTreeMap::from([("cluster.yaml".to_owned(), text.into_bytes())]);
+        let (bundle, problems) = Bundle::from_files(&files);
+        let of_it = |said: &String| said.starts_with("cluster.yaml:4:");
+        let said: Vec<_> = problems.iter().map(ToString::to_string).filter(of_it).collect();
+        let compression = bundle.map(|bundle| {
+            let node = render(&bundle, Service::ProxyNode, &sample(Service::ProxyNode));
+            ProxyDocument::from_json(&node.expect("a document").document).expect("it").compression
+        });
+        (compression, said)
+    };
+    assert_eq!(compiled("{}"), (Some(None), vec![]));
+    assert_eq!(compiled("{types: [text/html]}"), (Some(None), vec![]));
+    let (on, said) = compiled("{codings: [br, gzip], types: [Text/*], min_size: 2KiB}");
+    let on = on.flatten().unwrap_or_else(|| panic!("{said:?}"));
+    assert_eq!((on.types, on.min_size, on.max_size), (vec!["text/*".to_owned()], 2048, 8 << 20));
+    for (written, severity, want) in [
+        ("{codings: [deflate]}", "error", "deflate"),
+        ("{codings: [br, br]}", "error", "there twice"),
+        ("{codings: [br], types: [html]}", "error", "not a media type"),
+        ("{codings: [br], types: ['*/*']}", "error", "not a media type"),
+        ("{codings: [br], min_size: 9MiB}", "error", "min_size is larger"),
+        ("{codings: [gzip], gzip_level: 10}", "error", "gzip_level"),
+        ("{codings: [br], br_level: 11}", "warning", "slow"),
+    ] {
+        let (there, said) = compiled(written);
+        assert_eq!(there.is_some(), severity == "warning", "{written}: {said:?}");
+        let [one] = &said[..] else { panic!("{written}: {said:?}") };
+        assert!(one.contains(severity) && one.contains(want), "{written}: {one}");
+    }
+}

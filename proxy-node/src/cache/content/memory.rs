@@ -10,6 +10,7 @@
 //! Each segment carries the charge for its memory, and gives it back when the last reference to it
 //! goes, a reader's included.
 
+mod forms;
 mod reader;
 mod segments;
 
@@ -44,6 +45,8 @@ pub struct Body {
     progress: AtomicU64,
     /// Somebody needs its memory and cannot have it, as it is being read.
     wanted: AtomicBool,
+    /// Other forms of it, where there are any.
+    forms: OnceLock<Box<forms::Forms>>,
 }
 
 /// Nobody reads what nobody keeps: the writer may stop.
@@ -60,6 +63,7 @@ impl Body {
             budget: budget.clone(),
             progress: AtomicU64::new(u64::MAX),
             wanted: AtomicBool::new(false),
+            forms: OnceLock::new(),
         })
     }
 
@@ -202,10 +206,11 @@ impl Body {
         self.len() == 0
     }
 
-    /// Bytes of memory that were charged for it.
+    /// Bytes of memory that were charged for it and its other forms.
     #[must_use]
     pub fn charged(&self) -> u64 {
-        self.lock().charged
+        let own = self.lock().charged;
+        own + self.charged_for_forms()
     }
 
     /// The account that it is charged to.

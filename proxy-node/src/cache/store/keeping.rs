@@ -129,8 +129,8 @@ impl<E> Store<E> {
         newer
     }
 
-    /// The disk may have it, unless it is for memory alone or has been purged: it has a later number
-    /// there than a purge that came before. What is for the disk alone stays no longer here.
+    /// The disk may have it, unless it is for memory alone or has been purged: it has a later
+    /// number there than a purge that came before. What is for the disk alone stays no longer here.
     pub(super) fn offer(&self, object: &Arc<Object>, popular: bool) {
         let alone = object.placement == Placement::Disk;
         if object.placement != Placement::Memory

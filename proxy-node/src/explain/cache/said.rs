@@ -2,11 +2,15 @@
 
 use cluster_config::document::caching::Where;
 
+use relay::{field::Field, head::Request};
+
 use crate::{
     admission::Subject,
-    cache::{key::Key, keying, policy::RefreshPattern},
+    cache::{key::Key, keying, object::Object, policy::RefreshPattern},
+    compress::{accept, eligible},
     config::Generation,
     explain::Explanation,
+    request,
 };
 
 /// The key of a URL, and which rule made it.
@@ -75,4 +79,20 @@ fn options(pattern: &RefreshPattern) -> String {
     .collect();
     options.extend(overrides.max_stale.map(|most| format!("max_stale {} s", most.as_secs())));
     if options.is_empty() { String::new() } else { format!(", with {}", options.join(", ")) }
+}
+
+/// In which coding something stored would be sent, where that is for the client to say.
+pub(super) fn coding(
+    generation: &Generation,
+    object: &Object,
+    request: Request<'_>,
+) -> Option<String> {
+    let settings = generation.caching.compression.as_ref()?;
+    let fields = request::sent_fields(request);
+    let how = match accept::wanted(settings, fields, request.lines().has(Field::Range)) {
+        _ if !eligible::is_negotiable(settings, object) => return None,
+        Some(coding) => coding.name(),
+        None => "it is",
+    };
+    Some(format!("sent as {how}: it is compressed for clients that want it"))
 }

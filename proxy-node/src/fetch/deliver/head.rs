@@ -11,18 +11,25 @@ use crate::{
         object::Object,
         serve::{self, Serving},
     },
+    compress::eligible,
     transaction::Transaction,
 };
 
+/// What is written of it.
+#[derive(Clone, Copy)]
+pub(super) struct Shape<'a> {
+    pub(super) serving: &'a Serving,
+    pub(super) parts: Option<&'a Parts>,
+    pub(super) framing: BodyFraming,
+    /// The connection stays.
+    pub(super) keep: bool,
+    /// Others get it compressed.
+    pub(super) varies: bool,
+}
+
 /// Writes the head of a stored response into the transaction's buffer.
-pub(super) fn write(
-    transaction: &mut Transaction,
-    delivery: &Delivery,
-    serving: &Serving,
-    parts: Option<&Parts>,
-    framing: BodyFraming,
-    keep: bool,
-) {
+pub(super) fn write(transaction: &mut Transaction, delivery: &Delivery, shape: &Shape<'_>) {
+    let Shape { serving, parts, framing, keep, varies } = *shape;
     let (object, age) = (&*delivery.object, delivery.age);
     let mut out = std::mem::take(&mut transaction.out);
     out.clear();
@@ -42,6 +49,9 @@ pub(super) fn write(
     }
     if let Some(parts) = parts {
         head.field("Content-Type", parts.media_type().as_bytes());
+    }
+    if varies && !eligible::names_accept_encoding(object) {
+        head.field("Vary", b"Accept-Encoding");
     }
     // RFC 9111 §5.1: its presence says that the answer was not made for this request.
     if delivery.status.is_none() || age > 0 {

@@ -191,7 +191,7 @@ async fn keep_pace(local: &Local, spool: &Spool) {
 }
 
 /// Waits until there is room for more. False: nobody wants it any more.
-async fn room(timer: &Timer, body: &Body) -> bool {
+pub(in crate::fetch) async fn room(timer: &Timer, body: &Body) -> bool {
     loop {
         match timer.within(Kind::Other, LAG, body.room()).await {
             Ok(room) => return room.is_ok(),

@@ -65,8 +65,8 @@ pub struct KeyRule {
     /// The order of query parameters means nothing.
     pub sort_query: bool,
     /// What takes the place of what `url_regex` finds, with `$1` or `${name}` for its groups, as
-    /// Squid's store_id. A result of another scheme, host or port counts only if `merge_hosts` names
-    /// both hosts; else the URL keeps its own key.
+    /// Squid's store_id. A result of another scheme, host or port counts only if `merge_hosts`
+    /// names both hosts; else the URL keeps its own key.
     pub to: Option<String>,
     /// Hosts, and with a dot domains, that `to` may put together, because each of them answers for
     /// all. Schemes and ports with them.
