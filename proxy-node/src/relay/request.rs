@@ -46,18 +46,20 @@ pub fn write_request(
 }
 
 /// The same for another node of the cluster, which hears whose request it is, and which one.
+/// `max_age`: what it has stored is not to be older, in seconds.
 pub fn write_request_to_node(
     out: &mut Vec<u8>,
     outgoing: &Outgoing<'_>,
     (id, client): (Uuid, IpAddr),
     conditions: Option<Conditions<'_>>,
+    max_age: Option<u64>,
 ) {
     // What becomes of X-Forwarded-For on the way to the origin is the other's business.
     let forwarded = match outgoing.forwarded {
         Forwarded::Remove => Forwarded::Set(client),
         told => told,
     };
-    write(out, &Outgoing { forwarded, ..*outgoing }, Next::Node(id), conditions);
+    write(out, &Outgoing { forwarded, ..*outgoing }, Next::Node(id, max_age), conditions);
 }
 
 /// The same for a cache on the same level, which is asked for what it has and for nothing else (RFC
@@ -76,7 +78,7 @@ enum Next<'a> {
     Origin,
     Parent(&'a Parent),
     /// Another node; the id of the request.
-    Node(Uuid),
+    Node(Uuid, Option<u64>),
     Sibling,
 }
 
@@ -107,7 +109,7 @@ fn write(
     }
     let form = match next {
         Next::Origin => LineForm::Origin,
-        Next::Parent(_) | Next::Node(_) | Next::Sibling => LineForm::AsReceived,
+        Next::Parent(_) | Next::Node(..) | Next::Sibling => LineForm::AsReceived,
     };
     out.clear();
     let mut head = HeadWriter::request(out, view, form, drop, BodyFields::AsReceived);
@@ -135,7 +137,11 @@ fn write(
     if matches!(next, Next::Sibling) {
         head.field("Cache-Control", b"only-if-cached");
     }
-    if let Next::Node(id) = next {
+    if let Next::Node(id, max_age) = next {
+        if let Some(seconds) = max_age {
+            // Beside what the client may have said: the smaller one counts.
+            head.field("Cache-Control", format!("max-age={seconds}").as_bytes());
+        }
         let mut text = [0; 36];
         head.field(
             Field::ShoalRequestId.name(),

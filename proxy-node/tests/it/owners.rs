@@ -9,7 +9,10 @@ use std::{
     },
 };
 
-use proxy_node::owner::{Neighbour, Owners, SILENCE};
+use proxy_node::{
+    cache::purge::{Mode, Purge, Scope},
+    owner::{Neighbour, Owners, SILENCE},
+};
 use relay::proof::{self, Key};
 
 use crate::support::{Gate, KEY, Origin, Proxy, Then, read_head, response, until};
@@ -310,4 +313,29 @@ fn a_node_that_comes_back_is_asked_again() {
         (owner.node.metrics.owned.get() > 0).then_some(())
     });
     assert_eq!(asker.node.metrics.owner_failures.get(), 0);
+}
+
+#[test]
+fn what_is_purged_here_is_not_had_from_an_owner_that_has_not_heard_of_it() {
+    let fields = format!("{FRESH}Cache-Tag: t\r\n");
+    let origin = Origin::answering(response(&fields, "owned"), Then::Keep);
+    for scope in ["url", "tag", "other"] {
+        let (asker, owner) = asker_and_owner();
+        let url = origin.url("/a");
+        asker.get(&url);
+        until("it is there", || (owner.node.store.objects() == 1).then_some(()));
+        assert!(asker.get(&url).head.contains("Cache-Status: owner; hit"));
+        let asked = origin.requests().len();
+        let purged = match scope {
+            "url" => Scope::url(&url),
+            "tag" => Scope::tag("t"),
+            _ => Scope::host("other.example"),
+        };
+        let purge = Purge { scope: purged.unwrap(), mode: Mode::Hard };
+        asker.node.purge(&Arc::new(purge));
+        let again = asker.get(&url);
+        let concerned = scope != "other";
+        assert_eq!(again.head.contains("Cache-Status: owner; hit"), !concerned, "{}", again.head);
+        assert_eq!(origin.requests().len(), asked + usize::from(concerned), "{scope}");
+    }
 }

@@ -23,6 +23,8 @@ use crate::cache::{
     purge::{Mode, Purge, Scope},
 };
 
+/// So long after a purge by tag, in seconds, others may not have heard of it.
+const HEARD: u64 = 30;
 /// Purges that are remembered. What began to be fetched before the oldest of more is not taken in.
 const MOST: usize = 1024;
 
@@ -136,6 +138,24 @@ impl<E> Store<E> {
         let recent = self.purging.recent();
         let last = recent.purges.iter().rev().find(|it| it.purge.scope.covers(key.as_bytes()))?;
         Some((last.purge.clone(), last.at))
+    }
+
+    /// How old something may be, in seconds, that another cache has for a key, so that it came after
+    /// what was purged here and may not have been purged there yet. `None`: nothing was.
+    #[must_use]
+    pub fn since_purge(&self, key: &Key, now: u64) -> Option<u64> {
+        if self.purging.begun() == 0 {
+            return None;
+        }
+        let recent = self.purging.recent();
+        let concerns = |numbered: &&Numbered| match numbered.purge.scope {
+            // What its tags are, nobody knows before it is there.
+            Scope::Tag(_) => now < numbered.at.saturating_add(HEARD),
+            _ => numbered.purge.scope.covers(key.as_bytes()),
+        };
+        let newest = recent.purges.iter().rev().find(concerns)?;
+        // Moments are known in seconds: what came in the same one may have come before.
+        Some(now.saturating_sub(newest.at).saturating_sub(1))
     }
 
     /// All variants of a key are validated before they are used again, and nothing of the fills in

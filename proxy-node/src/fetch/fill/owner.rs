@@ -80,7 +80,11 @@ async fn exchange(order: &Order, ticket: &Ticket, peer: &Peer) -> Result<Receive
     let outgoing =
         Outgoing { request: &order.request, forwarded: order.forwarded, pseudonym: &pseudonym };
     let mut out = Vec::with_capacity(1024);
-    write_request_to_node(&mut out, &outgoing, (order.id, order.client), conditions(order));
+    // It may not have heard yet of what was purged here.
+    let node = &order.local.node;
+    let max_age = node.store.since_purge(ticket.key(), node.steady.seconds());
+    let whose = (order.id, order.client);
+    write_request_to_node(&mut out, &outgoing, whose, conditions(order), max_age);
     let mut from = From::pool_for(Method::Get);
     loop {
         let mut hop = upstream::owner::connect(&order.local, &order.generation, peer, from)

@@ -1,6 +1,7 @@
 //! The state taken out, and put back into a registry that was wiped.
 
 use proto::{
+    purge::{Purge, purge::Scope},
     registry::{AdminState, SetAdminStateRequest, State, WatchResponse, watch_response::Event},
     state::{
         Chunk, DescribeRequest, End, ExportRequest, ImportHeader, ImportRequest, ImportResponse,
@@ -288,4 +289,35 @@ async fn only_what_was_looked_at_is_replaced_and_in_an_epoch_that_nobody_remembe
         (8, Some(State::Draining)),
         "nothing was replaced"
     );
+}
+
+#[tokio::test]
+async fn the_log_of_purges_comes_back_in_an_epoch_in_which_no_place_means_anything() {
+    let (dir, wiped) =
+        (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let server = Running::start(dir.path(), &clock()).await;
+    let mut operator = server.client("operator/ann").await;
+    let tag = |text: &str| Purge { scope: Some(Scope::Tag(text.to_owned())), soft: true };
+    for text in ["one", "two", "three"] {
+        operator.purge(tag(text)).await.expect("logged");
+    }
+    let exported = export(&mut server.transfer().await).await;
+    assert_eq!(exported.state.counts["purges"], 3);
+    server.crash().await;
+
+    let server = Running::start(wiped.path(), &clock()).await;
+    let mut operator = server.client("operator/ann").await;
+    operator.purge(tag("since")).await.expect("logged");
+    let before = operator.list_purges(9).await.expect("lists").newest.expect("a place");
+    import(&mut server.transfer().await, &exported, false).await.expect("is restored");
+    let listed = operator.list_purges(9).await.expect("lists");
+    let newest = listed.newest.expect("a place");
+    assert_eq!((newest.position, newest.epoch), (3, before.epoch + 1));
+    let texts: Vec<_> = listed.purges.into_iter().map(|it| it.purge.expect("what")).collect();
+    assert_eq!(texts, [tag("three"), tag("two"), tag("since")], "what there was stays");
+    assert_eq!(operator.purge(tag("next")).await.expect("logged").position, 4);
+    server.crash().await;
+    let server = Running::start(wiped.path(), &clock()).await;
+    let mut operator = server.client("operator/ann").await;
+    assert_eq!(operator.list_purges(9).await.expect("lists").purges.len(), 4);
 }
