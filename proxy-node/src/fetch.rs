@@ -4,9 +4,9 @@
 //! Reading order: [`plan`] (what is done, pure), [`owner`] and [`sibling`] (who else is asked),
 //! [`look`] (the plan for what is stored, carried out, with what [`tier`] brings from the disk),
 //! [`lead`] and [`follow`] (a fill of one's own, or of another), [`range`] (the same where a part
-//! is asked for), [`fill`] (how an answer gets into the cache), [`variants`] and [`renew`] (how what
-//! is stored lives on), [`deliver`] (how it gets to the client), [`past`] (past the cache, to [`crate::relay`]) and
-//! [`changes`] (what that means for what is stored).
+//! is asked for), [`fill`] (how an answer gets into the cache), [`variants`] and [`renew`] (how
+//! what is stored lives on), [`deliver`] (how it gets to the client), [`past`] (past the cache, to
+//! [`crate::relay`]) and [`changes`] (what that means for what is stored).
 
 pub mod fill;
 pub mod owner;

@@ -225,9 +225,10 @@ fn the_table_is_that_of_the_sources() {
 
 #[test]
 fn what_is_cited_is_read() {
-    let text = "/// Nothing (RFC 9111 §4.1,\n/// §4.3.3).\npub(super) async fn one(\n    // RFC 9110 §9.3.3.\n\
-                /// Of a type, RFC 1 §1.\nstruct X;\n// RFC 2 §2.\nfn two() {}\n#[cfg(test)]\n\
-                /// RFC 3 §3\nfn three() {}";
+    let text = "/// Nothing (RFC 9111 §4.1,\n/// §4.3.3).\npub(super) async fn one(\n\
+                // RFC 9110 §9.3.3.\n\
+                /// Of a type, RFC 1 §1.\nstruct X;\n// RFC 2 §2.\nfn two() {}\n\
+                #[cfg(test)]\n/// RFC 3 §3\nfn three() {}";
     let found = cited(text);
     let one: Vec<String> = found["one"].iter().map(shown).collect();
     assert_eq!(one, ["RFC 9110 §9.3.3", "RFC 9111 §4.1", "RFC 9111 §4.3.3"]);

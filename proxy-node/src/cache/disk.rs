@@ -4,9 +4,9 @@
 //! Reading order: [`record`] and [`stored`] (what stands on the disk), [`segment`] (a file of
 //! that), [`log`] (files one behind the other), [`index`] (where what is), [`purges`] (what was
 //! taken away), [`load`] (all of it again after a restart), [`breaker`] (when the disk is left
-//! alone), [`inbox`] and [`writer`] with [`spool`] (a body that is written while it comes), [`reads`] (the threads that wait for the disk, so that no
-//! worker does), [`device`] and [`bytes`] below all. Why it is made so is in
-//! `docs/decisions/disk-tier.md`.
+//! alone), [`inbox`] and [`writer`] with [`spool`] (a body that is written while it comes),
+//! [`reads`] (the threads that wait for the disk, so that no worker does), [`device`] and [`bytes`]
+//! below all. Why it is made so is in `docs/decisions/disk-tier.md`.
 //!
 //! A tier that is not there (another process has its directory, the disk fails or is slow) is a
 //! miss, and never an error.

@@ -90,8 +90,8 @@ impl Freshness {
         self.age(now).saturating_sub(self.lifetime)
     }
 
-    /// Computes the freshness of a response that has come (RFC 9111 §4.2.3). `pattern`: what says how long it lives
-    /// where it does not say so itself; none for a request that is
+    /// Computes the freshness of a response that has come (RFC 9111 §4.2.3). `pattern`: what says
+    /// how long it lives where it does not say so itself; none for a request that is
     /// [personal](crate::cache::facts::RequestFacts::personal).
     #[must_use]
     pub fn new(

@@ -125,10 +125,13 @@ proptest! {
             })
         };
         let stored = text("HTTP/1.1 200 OK", &before);
-        let merged = object::refreshed(stored.as_bytes(), text("HTTP/1.1 304 N", &after).as_bytes());
+        let answer = text("HTTP/1.1 304 N", &after);
+        let merged = object::refreshed(stored.as_bytes(), answer.as_bytes());
         let mut facts = ResponseFacts::new(200, object::fields(&merged));
         let request = RequestFacts::new(b"GET", false, std::iter::empty());
-        let Judgement { storable, .. } = judge(&request, &mut facts, b"http://h/", &Exceptions::default(), times());
+        let exceptions = Exceptions::default();
+        let Judgement { storable, .. } =
+            judge(&request, &mut facts, b"http://h/", &exceptions, times());
         let forbidden = ["no-store", "private"].iter().any(|it| says(&after, it));
         prop_assert!(!forbidden || says(&after, "must-understand") || storable.is_err());
     }

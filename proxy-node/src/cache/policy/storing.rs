@@ -44,7 +44,8 @@ pub enum NotStored {
     /// off.
     #[error("its length is unknown and its end cannot be told from a lost connection")]
     Unframed,
-    /// 429 and its like, and 400 to a large request: they blame the request for what nobody else's may have.
+    /// 429 and its like, and 400 to a large request: they blame the request for what nobody else's
+    /// may have.
     #[error("its status is about the request, and not about what was asked for")]
     Blames,
     /// A part that cannot be put together with others, or whose place is not certain.
@@ -96,7 +97,8 @@ pub fn storable(
     if directives.must_understand && !is_understood(response.status) {
         return Err(NotStored::NotUnderstood);
     }
-    // RFC 9111 §5.2.2.3, §5.2.2.5: no-store is there for caches that know nothing of must-understand.
+    // RFC 9111 §5.2.2.3, §5.2.2.5: no-store is there for caches that know nothing of
+    // must-understand.
     if directives.no_store && !directives.must_understand {
         return Err(NotStored::NoStore);
     }

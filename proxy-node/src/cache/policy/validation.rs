@@ -5,8 +5,8 @@
 const MOST: usize = 8;
 const MOST_BYTES: usize = 1024;
 
-/// The entity tags as one If-None-Match (RFC 9111 §4.3.1), as far as there is room for them. `None`: there are none.
-/// Tells how many they are.
+/// The entity tags as one If-None-Match (RFC 9111 §4.3.1), as far as there is room for them.
+/// `None`: there are none. Tells how many they are.
 pub fn any_of<'a>(tags: impl Iterator<Item = &'a [u8]>) -> Option<(Vec<u8>, usize)> {
     let (mut value, mut count) = (Vec::new(), 0);
     for tag in tags.take(MOST) {
@@ -22,8 +22,9 @@ pub fn any_of<'a>(tags: impl Iterator<Item = &'a [u8]>) -> Option<(Vec<u8>, usiz
     (count > 0).then_some((value, count))
 }
 
-/// Which of those that were asked of a 304 confirms (RFC 9111 §4.3.3, §4.3.4): that which it names, or
-/// the only one where it names none. One that has no tag was asked of by its date, and only alone.
+/// Which of those that were asked of a 304 confirms (RFC 9111 §4.3.3, §4.3.4): that which it names,
+/// or the only one where it names none. One that has no tag was asked of by its date, and only
+/// alone.
 #[must_use]
 pub fn confirmed(asked_of: &[Option<&[u8]>], named: Option<&[u8]>) -> Option<usize> {
     let Some(named) = named else { return (asked_of.len() == 1).then_some(0) };

@@ -67,7 +67,8 @@ fn number(digits: &[u8]) -> Option<Option<u64>> {
     Some(Some(std::str::from_utf8(digits).ok()?.parse().unwrap_or(u64::MAX)))
 }
 
-/// Reads `bytes=…` (RFC 9110 §14.1.2, §14.2). `None`: it is no set of ranges of bytes, or one of too many.
+/// Reads `bytes=…` (RFC 9110 §14.1.2, §14.2). `None`: it is no set of ranges of bytes, or one of
+/// too many.
 pub(super) fn read(value: &[u8]) -> Option<Asked> {
     let value = value.trim_ascii();
     let at = value.iter().position(|byte| *byte == b'=')?;

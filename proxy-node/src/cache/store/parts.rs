@@ -48,9 +48,9 @@ impl<E> Store<E> {
         shard.slots.get(key).map(|slot| slot.parts().to_vec()).unwrap_or_default()
     }
 
-    /// Takes a part in (RFC 9111 §3.3), whose body may still be growing. Parts, or a whole, of what its answer
-    /// shows to be gone give way; where the whole is there already, or what is there does not
-    /// agree with it, it is not kept.
+    /// Takes a part in (RFC 9111 §3.3), whose body may still be growing. Parts, or a whole, of what
+    /// its answer shows to be gone give way; where the whole is there already, or what is there
+    /// does not agree with it, it is not kept.
     pub(super) fn insert_part(&self, object: &Arc<Object>, fill: &Pending<E>) -> bool {
         let (mut shard, index, hash) = self.shard(&object.key);
         // Under the lock, so that no purge comes in between.
