@@ -261,6 +261,30 @@ impl Lab {
         command.spawn().unwrap_or_else(|error| panic!("restart {name}: {error}"))
     }
 
+    /// The arguments of a process of the lab, for another one of this name beside it, with a
+    /// certificate and a data directory of its own. `addresses`: the flags for where it listens.
+    ///
+    /// # Panics
+    /// When it has none of these flags.
+    pub async fn argv_beside(&self, of: &str, name: &str, addresses: &[&str]) -> Vec<String> {
+        let (process, pki) = (self.process(of), self.data_dir().join("pki"));
+        self.ok(&["pki", "issue", &process.service, name, "--dir", &pki.to_string_lossy()]).await;
+        let mut argv = process.argv.clone();
+        let mut set = |flag: &str, value: &str| {
+            let place = argv.iter().position(|argument| argument == flag);
+            argv[place.unwrap_or_else(|| panic!("no {flag} in {:?}", process.argv)) + 1] =
+                value.to_owned();
+        };
+        set("--name", name);
+        set("--data-dir", &self.data_dir().join(name).to_string_lossy());
+        set("--cert", &pki.join(format!("{name}.crt")).to_string_lossy());
+        set("--key", &pki.join(format!("{name}.key")).to_string_lossy());
+        for flag in addresses {
+            set(flag, "127.0.0.1:0");
+        }
+        argv
+    }
+
     /// Runs `shoal` with these arguments against this lab.
     ///
     /// # Panics

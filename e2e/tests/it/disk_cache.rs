@@ -11,16 +11,21 @@ use testkit::{
 const OBJECTS: usize = 40;
 
 /// A lab of one node. Its bundle gives that a disk.
-async fn lab() -> Lab {
-    let arguments = vec!["--nodes=1".into()];
+async fn lab(more: &[&str]) -> Lab {
+    let arguments = ["--nodes=1"].iter().chain(more).map(|it| (*it).to_owned()).collect();
     Lab::start(Options { arguments, ..Options::default() }).await
 }
 
 /// What the node says of its disk; nothing while it starts.
 async fn disk(lab: &Lab) -> serde_json::Value {
+    disk_of(lab, "proxy-node-1").await
+}
+
+async fn disk_of(lab: &Lab, node: &str) -> serde_json::Value {
     let output = lab.shoal(&["cache", "stats", "-o", "json"]).await;
     let stats: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    stats["nodes"][0]["disk"].clone()
+    let nodes = stats["nodes"].as_array().cloned().unwrap_or_default();
+    nodes.into_iter().find(|it| it["name"] == node).unwrap_or_default()["disk"].clone()
 }
 
 async fn until_written(lab: &Lab, objects: u64) {
@@ -37,7 +42,7 @@ async fn get(lab: &Lab, url: &str) -> client::Answer {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_node_is_as_warm_as_before_and_what_was_purged_stays_away() {
-    let lab = lab().await;
+    let lab = lab(&[]).await;
     let origin = Origin::start().await;
     let url = |number: usize| origin.url(&format!("/cacheable/{}", 1000 + number * 20_000));
     for number in 0..OBJECTS {
@@ -75,4 +80,58 @@ async fn a_killed_node_is_as_warm_as_before_and_what_was_purged_stays_away() {
     let (objects, load) = (&disk["objects"], &disk["load_seconds"]);
     println!("e2e disk after kill -9: {objects} objects, loaded in {load} s");
     assert_eq!(disk["hits"].as_u64(), Some(OBJECTS as u64 - 1), "{disk}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_nodes_with_one_directory_the_second_takes_over_when_the_first_is_gone() {
+    let lab = lab(&["--no-restart", "--balancers=1"]).await;
+    let origin = Origin::start().await;
+    let url = |number: usize| origin.url(&format!("/cacheable/{}", 1000 + number));
+    for number in 0..OBJECTS {
+        assert_eq!(get(&lab, &url(number)).await.status(), 200);
+    }
+    until_written(&lab, OBJECTS as u64).await;
+    let directory = lab.data_dir().join("proxy-node-1").join("cache");
+    let mut argv = lab
+        .argv_beside("proxy-node-1", "proxy-node-b", &["--relay", "--proxy", "--grpc", "--admin"])
+        .await;
+    argv.extend(["--cache-dir".to_owned(), directory.to_string_lossy().into_owned()]);
+    let second = tokio::process::Command::new(&argv[0])
+        .args(&argv[1..])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("a second node");
+    wait::until("the second one says that the directory is not its own", || async {
+        let problem = disk_of(&lab, "proxy-node-b").await["problem"].as_str()?.to_owned();
+        problem.contains("another process").then_some(())
+    })
+    .await;
+    // It serves all the same.
+    wait::until("the balancer uses both", || async {
+        get(&lab, &url(OBJECTS)).await;
+        let stats = lab.json(&["cache", "stats"]).await;
+        let nodes = stats["nodes"].as_array()?;
+        nodes.iter().all(|it| it["requests"].as_u64() > Some(0)).then_some(())
+    })
+    .await;
+    lab.signal("proxy-node-1", Signal::SIGKILL);
+    wait::until("the second one has the directory", || async {
+        let disk = disk_of(&lab, "proxy-node-b").await;
+        (disk["problem"] == "" && disk["objects"].as_u64() >= Some(OBJECTS as u64)).then_some(())
+    })
+    .await;
+    wait::until("the balancer uses the second one", || async {
+        (get(&lab, &url(OBJECTS)).await.status() == 200).then_some(())
+    })
+    .await;
+    let asked = origin.requests();
+    for number in 0..OBJECTS {
+        assert_eq!(get(&lab, &url(number)).await.body.len(), 1000 + number);
+    }
+    // Which purges the other process had done before it wrote this, the second one does not know:
+    // it asks before it believes any of it.
+    assert_eq!(origin.requests(), asked + OBJECTS as u64);
+    drop(second);
 }

@@ -14,7 +14,7 @@ use std::{
 use manager::{Manager, Passed};
 use testkit::{
     client,
-    lab::{Lab, Options, Process},
+    lab::{Lab, Options},
     load::{Kind, Load, Plan},
     origin::Origin,
     wait,
@@ -24,29 +24,6 @@ use unit::Unit;
 
 /// How often the process behind the socket is started again.
 const RESTARTS: usize = 3;
-
-/// The arguments of a process of the lab, for another one of this name, with a certificate of its
-/// own, beside it. `addresses` are its flags for where it listens.
-async fn beside(process: &Process, lab: &Lab, name: &str, addresses: &[&str]) -> Vec<String> {
-    let pki = lab.data_dir().join("pki");
-    lab.ok(&["pki", "issue", &process.service, name, "--dir", &pki.to_string_lossy()]).await;
-    let mut argv = process.argv.clone();
-    let mut set = |flag: &str, value: &str| {
-        let place = argv
-            .iter()
-            .position(|argument| argument == flag)
-            .unwrap_or_else(|| panic!("no {flag} in {:?}", process.argv));
-        argv[place + 1] = value.to_owned();
-    };
-    set("--name", name);
-    set("--data-dir", &lab.data_dir().join(name).to_string_lossy());
-    set("--cert", &pki.join(format!("{name}.crt")).to_string_lossy());
-    set("--key", &pki.join(format!("{name}.key")).to_string_lossy());
-    for flag in addresses {
-        set(flag, "127.0.0.1:0");
-    }
-    argv
-}
 
 fn plan(frontends: Vec<SocketAddr>, origin: &Origin, kind: Kind, clients: usize) -> Plan {
     Plan {
@@ -72,13 +49,8 @@ async fn a_balancer_restarted_behind_an_inherited_socket_loses_nothing() {
     let lab = Lab::start(Options::default()).await;
     let origin = Origin::start().await;
     let (kept, frontend) = socket();
-    let argv = beside(
-        &lab.process("balancer-1"),
-        &lab,
-        "balancer-1-b",
-        &["--frontend", "--grpc", "--admin"],
-    )
-    .await;
+    let argv =
+        lab.argv_beside("balancer-1", "balancer-1-b", &["--frontend", "--grpc", "--admin"]).await;
     let mut manager = Manager::new(
         lab.data_dir().join("balancer-1-b.notify"),
         argv,
@@ -136,13 +108,8 @@ async fn a_reloaded_balancer_is_another_process_and_loses_nothing() {
     let lab = Lab::start(Options::default()).await;
     let origin = Origin::start().await;
     let (kept, frontend) = socket();
-    let argv = beside(
-        &lab.process("balancer-1"),
-        &lab,
-        "balancer-1-c",
-        &["--frontend", "--grpc", "--admin"],
-    )
-    .await;
+    let argv =
+        lab.argv_beside("balancer-1", "balancer-1-c", &["--frontend", "--grpc", "--admin"]).await;
     let passed = vec![Passed { name: "frontend", socket: kept }];
     let mut manager = Manager::new(lab.data_dir().join("balancer-1-c.notify"), argv, passed);
     manager.start();
@@ -171,8 +138,7 @@ async fn a_node_restarted_behind_inherited_sockets_loses_nothing() {
     let origin = Origin::start().await;
     let (proxy, at) = socket();
     let (relay, behind) = socket();
-    let mut argv =
-        beside(&lab.process("proxy-node-3"), &lab, "proxy-node-3-b", &["--grpc", "--admin"]).await;
+    let mut argv = lab.argv_beside("proxy-node-3", "proxy-node-3-b", &["--grpc", "--admin"]).await;
     for (flag, address) in [("--proxy", at), ("--relay", behind)] {
         let place = argv.iter().position(|argument| argument == flag).expect("a flag of a node");
         argv[place + 1] = address.to_string();
