@@ -100,6 +100,19 @@ impl<'a> Subject<'a> {
         }
     }
 
+    /// The rule by which the request goes past the parents.
+    #[must_use]
+    pub fn direct_by(&self) -> Option<Decision> {
+        let rules = &self.generation.direct;
+        if self.generation.parents.is_unused() || rules.get(0).is_none() {
+            return None;
+        }
+        match rules.decide(&self.question(rules, None)) {
+            Answer::Decided(decision) if decision.allowed => Some(decision),
+            _ => None,
+        }
+    }
+
     /// The rule by which the client may purge what it asks for; `None`: it may not.
     #[must_use]
     pub fn purged_by(&self) -> Option<String> {

@@ -35,6 +35,8 @@ pub struct Generation {
     pub trusted_downstreams: Arc<Networks>,
     /// What the cache does by the operator's word alone.
     pub caching: Arc<Caching>,
+    /// What goes past the parents.
+    pub direct: Arc<Rules>,
     /// Whether requests are logged.
     pub logged: bool,
     /// Whether some clients may reach what others may not.
@@ -67,6 +69,12 @@ impl Generation {
                 problems.extend(unusable.into_iter().map(problem));
                 Rules::default()
             });
+        let terms = document.direct.always.iter().map(Vec::as_slice);
+        let direct = caching::rules(terms, &document.access, |file| read(&file.path))
+            .unwrap_or_else(|unusable| {
+                problems.extend(unusable.into_iter().map(problem));
+                Rules::default()
+            });
         let caching = Caching::build(&document, |file| read(&file.path)).unwrap_or_else(|found| {
             problems.extend(found);
             Caching::default()
@@ -86,6 +94,7 @@ impl Generation {
             rules: Arc::new(rules),
             trusted_downstreams: Arc::new(document.trusted_downstreams.iter().copied().collect()),
             caching: Arc::new(caching),
+            direct: Arc::new(direct),
             logged: document.access_log.format == AccessLogFormat::Squid,
             egress_by_client: document.access.egress.is_by_client(),
             parents: Parents::new(&document.parents, &Members::default(), &Parents::default()),
@@ -118,6 +127,7 @@ impl Generation {
             rules: self.rules.clone(),
             trusted_downstreams: self.trusted_downstreams.clone(),
             caching: self.caching.clone(),
+            direct: self.direct.clone(),
             logged: self.logged,
             egress_by_client: self.egress_by_client,
             origin_tls: Arc::clone(&self.origin_tls),

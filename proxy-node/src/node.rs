@@ -183,13 +183,20 @@ impl Node {
 
     /// Where a request goes next. The targets of health-checkers are the cluster's own: a parent
     /// could not reach them, or would tell of itself instead of this node.
+    ///
+    /// `direct`: a rule says that it goes past the parents.
     #[must_use]
-    pub fn route<'a>(&self, generation: &'a Generation, destination: &'a Destination) -> Route<'a> {
+    pub fn route<'a>(
+        &self,
+        generation: &'a Generation,
+        destination: &'a Destination,
+        direct: bool,
+    ) -> Route<'a> {
         let document = &generation.document;
         let is_target = |address| {
             self.probe_targets.load().key(SocketAddr::new(address, destination.port)).is_some()
         };
-        if !document.parents.is_empty() && destination.address.is_some_and(is_target) {
+        if direct || !document.parents.is_empty() && destination.address.is_some_and(is_target) {
             return Route::Direct(destination);
         }
         route::choose(destination, &generation.parents, &document.direct)

@@ -69,7 +69,8 @@ pub async fn run(
     let mut attempts = Attempts::new(transaction, request);
     loop {
         let began = relay::clock::now();
-        let route = transaction.local.node.route(&generation, destination);
+        let direct = transaction.subject(request, destination).direct_by().is_some();
+        let route = transaction.local.node.route(&generation, destination, direct);
         let connecting = upstream::connect(
             &transaction.local,
             &generation,

@@ -1,5 +1,7 @@
 //! Where a request goes: to the origin, or through a parent proxy. Pure.
 
+use std::net::IpAddr;
+
 use cluster_config::document::proxy::Direct;
 
 use crate::{
@@ -47,15 +49,17 @@ fn is_direct(destination: &Destination, direct: &Direct) -> bool {
 }
 
 impl Route<'_> {
-    /// For people: the way of a request for a URL.
+    /// For people: the way of a request of a client for a URL.
     #[must_use]
-    pub fn describe(&self, url: &str) -> String {
+    pub fn describe(&self, url: &str, client: IpAddr) -> String {
         match self {
             Self::Direct(destination) => format!("origin {}", destination.authority()),
             Self::Parents(_, parents) if parents.is_empty() => "parent: none is known".to_owned(),
             Self::Parents(_, parents) => {
-                let names: Vec<String> =
-                    parent::order(parents, url).into_iter().map(ToString::to_string).collect();
+                let names: Vec<String> = parent::order(parents, url, client)
+                    .into_iter()
+                    .map(ToString::to_string)
+                    .collect();
                 format!("parent {}", names.join(", else "))
             }
         }
@@ -67,12 +71,7 @@ mod tests {
     use super::*;
 
     fn parents(host: &str) -> Parents {
-        let document = cluster_config::document::proxy::Parent {
-            host: host.into(),
-            port: 3128,
-            login: None,
-            select: Default::default(),
-        };
+        let document = cluster_config::document::proxy::Parent::at(host.into(), 3128);
         Parents::new(&[document.into()], &Default::default(), &Parents::default())
     }
 
@@ -118,6 +117,7 @@ mod tests {
             dst: ["10.0.0.0/8", "2001:db8::7/128"]
                 .map(|network| network.parse().expect("a network"))
                 .into(),
+            always: Vec::new(),
         };
         for (host, goes_direct) in [
             ("corp.example", true),

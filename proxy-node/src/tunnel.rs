@@ -71,9 +71,13 @@ pub async fn open(
 ) -> Result<Stream, ConnectionEnd> {
     let began = relay::clock::now();
     let generation = transaction.generation.clone();
-    let route = transaction.local.node.route(&generation, destination);
-    let mut tried =
-        transaction.local.parents.begin(&generation.parents, request.view().target_text());
+    let direct = transaction.subject(request, destination).direct_by().is_some();
+    let route = transaction.local.node.route(&generation, destination, direct);
+    let mut tried = transaction.local.parents.begin(
+        &generation.parents,
+        request.view().target_text(),
+        transaction.client.address,
+    );
     let hop = loop {
         let connecting = upstream::connect(
             &transaction.local,

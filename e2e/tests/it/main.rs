@@ -30,6 +30,7 @@ mod overrides;
 mod owners;
 mod pac;
 mod packaging;
+mod parents;
 mod purging;
 mod reference;
 mod reliability;

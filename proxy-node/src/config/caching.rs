@@ -106,7 +106,7 @@ impl Stores {
 }
 
 /// Rules that match where all of their terms do.
-fn rules<'a>(
+pub(super) fn rules<'a>(
     terms: impl Iterator<Item = &'a [Term]> + Clone,
     access: &Access,
     read: impl Fn(&FileReference) -> io::Result<Vec<u8>>,

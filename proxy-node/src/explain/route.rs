@@ -27,10 +27,17 @@ pub(super) async fn tell(
     served: bool,
 ) {
     let Subject { node, generation, destination, .. } = *subject;
-    let route = node.route(generation, destination);
+    let direct = subject.direct_by();
+    if let Some(decision) = direct {
+        told.steps.push(format!(
+            "route: past the parents, by {} of proxy.hierarchy.direct.always",
+            generation.direct.describe(decision)
+        ));
+    }
+    let route = node.route(generation, destination, direct.is_some());
     told.goes(
         if matches!(route, Route::Parents(..)) { RouteKind::Parent } else { RouteKind::Origin },
-        route.describe(subject.request.target_text()),
+        route.describe(subject.request.target_text(), subject.client),
     );
     let denied = match route {
         Route::Parents(_, parents) => {

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -33,17 +34,25 @@ impl Default for Account {
 }
 
 impl Account {
-    /// A request for a URL (for an authority, of CONNECT) begins, which may go to these; nobody has
-    /// been asked.
-    pub fn begin(&self, parents: &Parents, url: &str) -> Tried {
+    /// A request of a client for a URL (for an authority, of CONNECT) begins, which may go to
+    /// these; nobody has been asked.
+    pub fn begin(&self, parents: &Parents, url: &str, client: IpAddr) -> Tried {
         if parents.is_empty() {
             return Tried::default();
         }
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         self.retries.borrow_mut().deposit();
-        Tried { seed: Seed { turn, url: hash(url.as_bytes()) }, ..Tried::default() }
+        Tried { seed: seed(turn, url, client), ..Tried::default() }
     }
+}
+
+fn seed(turn: u32, url: &str, client: IpAddr) -> Seed {
+    let source = match client.to_canonical() {
+        IpAddr::V4(address) => hash(&address.octets()),
+        IpAddr::V6(address) => hash(&address.octets()),
+    };
+    Seed { turn, url: hash(url.as_bytes()), source }
 }
 
 /// The parents that one request has been to.
@@ -109,10 +118,10 @@ const fn bit(place: usize) -> u64 {
     if place < MOST { 1 << place } else { 0 }
 }
 
-/// The order in which a request for a URL that comes now would ask them, where it is not their turn
-/// that decides.
+/// The order in which a request of a client for a URL that comes now would ask them, where it is
+/// not their turn that decides.
 #[must_use]
-pub fn order<'a>(parents: &'a Parents, url: &str) -> Vec<&'a Arc<Parent>> {
-    let mut tried = Tried { seed: Seed { turn: 0, url: hash(url.as_bytes()) }, ..Tried::default() };
+pub fn order<'a>(parents: &'a Parents, url: &str, client: IpAddr) -> Vec<&'a Arc<Parent>> {
+    let mut tried = Tried { seed: seed(0, url, client), ..Tried::default() };
     std::iter::from_fn(|| tried.next(parents).map(|(_, parent)| parent)).collect()
 }

@@ -119,7 +119,7 @@ impl Parents {
             &self.groups,
             seed,
             |place| self.list[place].is_alive(),
-            |place| self.list[place].identity,
+            |place| (self.list[place].identity, self.list[place].document.weight),
             open,
         )
     }
@@ -156,6 +156,8 @@ fn documents(written: &Written, members: &Members) -> Option<Vec<Document>> {
         port: member.port,
         login: nodes.login.clone(),
         select: nodes.select,
+        weight: 1,
+        tls: false,
     };
     Some(tier.into_iter().map(document).collect())
 }
@@ -180,7 +182,7 @@ mod tests {
     }
 
     fn at(host: &str) -> Written {
-        Document { host: host.into(), port: 3128, login: None, select: Select::First }.into()
+        Document::at(host.into(), 3128).into()
     }
 
     fn shown(parents: &Parents) -> Vec<&str> {

@@ -76,7 +76,7 @@ impl Parent {
             host: document.host.as_str().into(),
             address: document.host.parse().ok(),
             port: document.port,
-            tls: false,
+            tls: document.tls,
         };
         let credentials = ArcSwap::from_pointee(Credentials::read(document.login.as_ref()));
         let identity = hash(destination.authority().as_bytes());

@@ -36,32 +36,66 @@ pub struct Seed {
     pub turn: u32,
     /// The hash of its URL.
     pub url: u64,
+    /// The hash of its client's address.
+    pub source: u64,
 }
 
 /// The place of the parent to ask now, of those that are still `open` to the request. `identity` is
-/// a hash of the parent at a place.
+/// a hash of the parent at a place, with its weight.
 pub fn next(
     groups: &[Group],
     seed: Seed,
     alive: impl Fn(usize) -> bool,
-    identity: impl Fn(usize) -> u64,
+    identity: impl Fn(usize) -> (u64, u32),
     open: impl Fn(usize) -> bool,
 ) -> Option<usize> {
+    let rendezvous = |group: &Group, key: u64| {
+        let best = group.places.clone().filter(|place| alive(*place) && open(*place));
+        best.max_by(|one, other| {
+            let score = |place: usize| {
+                let (name, weight) = identity(place);
+                score(mix(key ^ name), weight)
+            };
+            score(*one).total_cmp(&score(*other))
+        })
+    };
     let of = |group: &Group| match group.select {
         Select::First => group.places.clone().find(|place| alive(*place) && open(*place)),
         Select::RoundRobin => {
             let living = || group.places.clone().filter(|place| alive(*place));
-            let begin =
-                living().count().checked_sub(1).map_or(0, |last| seed.turn as usize % (last + 1));
+            let begin = turn(seed.turn, living().map(|place| identity(place).1));
             living().skip(begin).chain(living().take(begin)).find(|place| open(*place))
         }
-        Select::Carp => {
-            let best = group.places.clone().filter(|place| alive(*place) && open(*place));
-            best.max_by_key(|place| mix(seed.url ^ identity(*place)))
-        }
+        Select::Carp => rendezvous(group, seed.url),
+        Select::Source => rendezvous(group, seed.source),
     };
     let end = groups.last().map_or(0, |group| group.places.end);
     groups.iter().find_map(of).or_else(|| (0..end).find(|place| open(*place)))
+}
+
+/// Whose turn it is of parents with these weights. Those that are equal follow each other; the
+/// turns of others are spread evenly, by the multiples of the golden ratio.
+fn turn(number: u32, weights: impl Iterator<Item = u32> + Clone) -> usize {
+    let Some(first) = weights.clone().next() else { return 0 };
+    if weights.clone().all(|weight| weight == first) {
+        return number as usize % weights.count();
+    }
+    let sum: u64 = weights.clone().map(u64::from).sum();
+    let spread = u64::from(number.wrapping_mul(0x9E37_79B9));
+    let at = (spread * sum) >> 32;
+    let until = weights.scan(0, |before, weight| {
+        *before += u64::from(weight);
+        Some(*before)
+    });
+    until.take_while(|end| *end <= at).count()
+}
+
+/// How much a parent of this weight is the one for a key, by the hash of both: each gets its share
+/// by weight, and one that goes moves nothing but that (weighted rendezvous hashing).
+fn score(hash: u64, weight: u32) -> f64 {
+    #[allow(clippy::cast_precision_loss)] // 53 bits are all that a float has
+    let within = ((hash >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+    -f64::from(weight.max(1)) / within.ln()
 }
 
 #[cfg(test)]
@@ -78,7 +112,7 @@ mod tests {
             &groups,
             seed,
             |place| !dead.contains(&place),
-            |place| hash(format!("parent-{place}").as_bytes()),
+            |place| (hash(format!("parent-{place}").as_bytes()), 1),
             |place| !asked.contains(&place),
         ) {
             asked.push(place);
@@ -87,7 +121,7 @@ mod tests {
     }
 
     fn turn(turn: u32) -> Seed {
-        Seed { turn, url: 0 }
+        Seed { turn, ..Seed::default() }
     }
 
     #[test]
@@ -118,6 +152,7 @@ mod tests {
         let seed = |number: u32| Seed {
             turn: number,
             url: hash(format!("http://a.test/{number}").as_bytes()),
+            source: 0,
         };
         let (mut share, mut moved) = ([0; 4], 0);
         for number in 0..4000 {
@@ -141,6 +176,36 @@ mod tests {
         }
         assert!(share.iter().all(|count| (850..1150).contains(count)), "{share:?}");
         assert_eq!(moved, share[3]);
+    }
+
+    #[test]
+    fn shares_follow_the_weights_and_clients_keep_their_parent() {
+        let weights = [3, 1, 2];
+        let pick = |select: Select, seed: Seed, dead: Option<usize>| {
+            let identity = |place: usize| (hash(format!("p-{place}").as_bytes()), weights[place]);
+            let alive = |place: usize| Some(place) != dead;
+            next(&groups([select; 3].into_iter()), seed, alive, identity, |_| true).unwrap()
+        };
+        for select in [RoundRobin, Carp, Select::Source] {
+            let mut share = [0_u32; 3];
+            for number in 0..6000_u32 {
+                let key = mix(u64::from(number));
+                let seed = Seed { turn: number, url: key, source: mix(key) };
+                let (before, without) = (pick(select, seed, None), pick(select, seed, Some(2)));
+                share[before] += 1;
+                assert!(select == RoundRobin || before == without || before == 2, "{number}");
+            }
+            for (got, weight) in share.into_iter().zip(weights) {
+                assert!(got.abs_diff(weight * 1000) < 150, "{select:?} {share:?}");
+            }
+        }
+        // Nobody has many turns in a row that others wait for.
+        let turns: Vec<_> =
+            (0..60).map(|turn| pick(RoundRobin, Seed { turn, ..Seed::default() }, None)).collect();
+        assert!(turns.windows(5).all(|it| it.iter().any(|place| *place != it[0])), "{turns:?}");
+        // By source: whatever is asked for.
+        let of = |url| pick(Select::Source, Seed { turn: 0, url, source: 7 }, None);
+        assert!((0..100).all(|url| of(mix(url)) == of(0)));
     }
 
     #[test]

@@ -10,16 +10,10 @@ use crate::{
     respond::{Error, Unreached},
 };
 
+const CLIENT: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
 fn parents(count: u16) -> Parents {
-    let document = |port| {
-        document::Parent {
-            host: "192.0.2.1".into(),
-            port,
-            login: None,
-            select: document::Select::First,
-        }
-        .into()
-    };
+    let document = |port| document::Parent::at("192.0.2.1".into(), port).into();
     Parents::new(
         &(0..count).map(document).collect::<Vec<_>>(),
         &Members::default(),
@@ -28,7 +22,7 @@ fn parents(count: u16) -> Parents {
 }
 
 fn ports(parents: &Parents) -> Vec<u16> {
-    order(parents, "").iter().map(|parent| parent.document.port).collect()
+    order(parents, "", CLIENT).iter().map(|parent| parent.document.port).collect()
 }
 
 #[test]
@@ -72,7 +66,7 @@ fn who_is_outdone_for_several_destinations_in_a_row_is_dead() {
     // Whether another one does better, and the destination; whether the first one is alive
     // then.
     let request = |better: bool, host: &str| {
-        let mut tried = account.begin(&parents, "");
+        let mut tried = account.begin(&parents, "", CLIENT);
         tried.note_in_vain(&parents, 0, 503);
         if better {
             parents[1].answered();
@@ -104,13 +98,13 @@ fn an_origin_that_is_down_is_not_asked_by_all_and_a_parent_that_is_broken_is_alw
     let (parents, account) = (parents(2), Account::default());
     let another = || may_ask_another_after_answer(Method::Get, true, Phase::Written, &account);
     for number in 0..1000 {
-        let mut tried = account.begin(&parents, "");
+        let mut tried = account.begin(&parents, "", CLIENT);
         assert!(another(), "request {number}");
         tried.note_in_vain(&parents, 0, 502);
         tried.settle(&parents, &parents[1].destination, &account);
     }
     let asked = (0..1000).filter(|_| {
-        account.begin(&parents, "");
+        account.begin(&parents, "", CLIENT);
         another()
     });
     let asked = asked.count();

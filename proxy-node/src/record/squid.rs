@@ -99,6 +99,12 @@ pub enum Hierarchy {
     Direct(IpAddr),
     /// From the parent at this address.
     Parent(IpAddr),
+    /// The same, whose turn it was.
+    RoundRobin(IpAddr),
+    /// The same, to which the URL belongs.
+    Carp(IpAddr),
+    /// The same, to which the client belongs.
+    SourceHash(IpAddr),
     /// From the node at this address, which owns it and had it.
     OwnerHit(IpAddr),
     /// The same, and it had to fetch it.
@@ -115,6 +121,9 @@ impl Hierarchy {
             Self::None => None,
             Self::Direct(address)
             | Self::Parent(address)
+            | Self::RoundRobin(address)
+            | Self::Carp(address)
+            | Self::SourceHash(address)
             | Self::OwnerHit(address)
             | Self::OwnerMiss(address)
             | Self::SiblingHit(address) => Some(address),
@@ -128,6 +137,9 @@ impl Hierarchy {
             ("HIER_NONE", "-") => Some(Self::None),
             ("HIER_DIRECT", address) => address.parse().ok().map(Self::Direct),
             ("FIRSTUP_PARENT", address) => address.parse().ok().map(Self::Parent),
+            ("ROUNDROBIN_PARENT", address) => address.parse().ok().map(Self::RoundRobin),
+            ("CARP", address) => address.parse().ok().map(Self::Carp),
+            ("SOURCEHASH_PARENT", address) => address.parse().ok().map(Self::SourceHash),
             ("OWNER_HIT", address) => address.parse().ok().map(Self::OwnerHit),
             ("OWNER_MISS", address) => address.parse().ok().map(Self::OwnerMiss),
             ("SIBLING_HIT", address) => address.parse().ok().map(Self::SiblingHit),
@@ -142,6 +154,9 @@ impl fmt::Display for Hierarchy {
             Self::None => formatter.write_str("HIER_NONE/-"),
             Self::Direct(address) => write!(formatter, "HIER_DIRECT/{address}"),
             Self::Parent(address) => write!(formatter, "FIRSTUP_PARENT/{address}"),
+            Self::RoundRobin(address) => write!(formatter, "ROUNDROBIN_PARENT/{address}"),
+            Self::Carp(address) => write!(formatter, "CARP/{address}"),
+            Self::SourceHash(address) => write!(formatter, "SOURCEHASH_PARENT/{address}"),
             Self::OwnerHit(address) => write!(formatter, "OWNER_HIT/{address}"),
             Self::OwnerMiss(address) => write!(formatter, "OWNER_MISS/{address}"),
             Self::SiblingHit(address) => write!(formatter, "SIBLING_HIT/{address}"),

@@ -40,7 +40,11 @@ impl Attempts {
             upload: Upload::new(request.head.framing(), request.head.expects_continue())
                 .at_most(transaction.body_most),
             from: From::pool_for(transaction.method),
-            tried: local.parents.begin(parents, request.view().target_text()),
+            tried: local.parents.begin(
+                parents,
+                request.view().target_text(),
+                transaction.client.address,
+            ),
             held: None,
         }
     }

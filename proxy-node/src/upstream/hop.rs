@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use cluster_config::document::proxy::Select;
 use relay::{method::Method, pool::Reuse, stream::Stream};
 
 use crate::{
@@ -58,13 +59,18 @@ impl Hop {
 
     /// For the log.
     #[must_use]
-    pub const fn hierarchy(&self) -> Hierarchy {
+    pub fn hierarchy(&self) -> Hierarchy {
         let address = self.endpoint.address().ip();
         match (self.had, &self.parent) {
             (Some((Had::Hit, _)), _) => Hierarchy::OwnerHit(address),
             (Some((Had::Miss, _)), _) => Hierarchy::OwnerMiss(address),
             (Some((Had::Sibling, _)), _) => Hierarchy::SiblingHit(address),
-            (None, Some(_)) => Hierarchy::Parent(address),
+            (None, Some(chosen)) => match chosen.parent.document.select {
+                Select::First => Hierarchy::Parent(address),
+                Select::RoundRobin => Hierarchy::RoundRobin(address),
+                Select::Carp => Hierarchy::Carp(address),
+                Select::Source => Hierarchy::SourceHash(address),
+            },
             (None, None) => Hierarchy::Direct(address),
         }
     }

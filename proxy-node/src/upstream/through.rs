@@ -32,6 +32,11 @@ pub(super) async fn open(
     asked: &Destination,
     from: From,
 ) -> Result<Hop, Error> {
+    if parent.destination.tls {
+        // TLS within TLS is not spoken: it says as much as one that opens no tunnels.
+        let failure = respond::Error::ParentRefused(501);
+        return Err(Error::Refused(tunnel::Error { failure, elsewhere: true, answer: None }));
+    }
     let tls = &generation.origin_tls;
     let endpoint =
         |address| Endpoint::Tunnelled(address, asked.host.clone(), asked.port, tls.mark());

@@ -144,6 +144,8 @@ fn everything_goes_through_the_parent_when_there_is_one() {
         port: parent.address.port(),
         login: None,
         select: Default::default(),
+        weight: 1,
+        tls: false,
     };
     // A dead one before it is passed over.
     let dead = Parent {
@@ -151,6 +153,8 @@ fn everything_goes_through_the_parent_when_there_is_one() {
         port: testkit::port::free().port(),
         login: None,
         select: Default::default(),
+        weight: 1,
+        tls: false,
     };
     let proxy = Proxy::with(|document| document.parents = vec![dead.clone().into(), at.into()]);
     assert_eq!(proxy.get("http://inside.example/x").text(), "by the parent");

@@ -8,7 +8,10 @@ use std::{
 };
 
 use cluster::{AdminState, Instance, InstanceId, InstanceStatus, Service, State};
-use cluster_config::document::proxy::{Login, Parent, ParentNodes, Parents, Select};
+use cluster_config::document::{
+    Acl, ProxyDocument, Term, UrlPattern,
+    proxy::{Login, Parent, ParentNodes, Parents, Select},
+};
 use jiff::Timestamp;
 use proxy_node::{
     parent::{Member, Members},
@@ -16,13 +19,22 @@ use proxy_node::{
 };
 
 use crate::support::{Origin, Proxy, Then, connect, read_head, read_reply, response, until};
+use crate::tls_origin::{GOOD, Shown, TlsOrigin, trusting};
 
 fn at(address: SocketAddr, login: Option<Login>) -> Parents {
     picked(address, login, Select::First)
 }
 
 fn picked(address: SocketAddr, login: Option<Login>, select: Select) -> Parents {
-    Parent { host: address.ip().to_string(), port: address.port(), login, select }.into()
+    Parent {
+        host: address.ip().to_string(),
+        port: address.port(),
+        login,
+        select,
+        weight: 1,
+        tls: false,
+    }
+    .into()
 }
 
 /// A parent that answers everything itself, tunnels too.
@@ -282,6 +294,105 @@ fn parents_take_turns_or_have_urls_of_their_own() {
     assert!((0..300).all(|number| fetch(number) == 200));
     let twice: Vec<_> = once.iter().map(|count| 2 * count - 10).collect();
     assert_eq!(counts(), twice, "each URL has one parent");
+}
+
+/// A parent that speaks TLS, and answers everything itself, tunnels too.
+fn secure(shown: Shown) -> TlsOrigin {
+    TlsOrigin::start(shown, |session, head| {
+        let answer = match head.split(' ').next() {
+            Some("CONNECT") => "HTTP/1.1 200 OK\r\n\r\n".to_owned(),
+            _ => response("", "in secret"),
+        };
+        drop(session.write_all(answer.as_bytes()));
+        Then::Keep
+    })
+}
+
+#[test]
+fn a_parent_may_speak_tls_and_has_to_show_who_it_is() {
+    let tls = |parent: &TlsOrigin| {
+        let (host, port) = ("127.0.0.1".to_owned(), parent.address.port());
+        Parents::from(Parent { tls: true, ..Parent::at(host, port) })
+    };
+    let parent = secure(GOOD);
+    let proxy = Proxy::with(|document| {
+        trusting(document);
+        document.parents = vec![tls(&parent)];
+    });
+    for number in 0..3 {
+        let reply = proxy.get(&format!("http://inside.example/{number}"));
+        assert_eq!((reply.status, reply.text().as_str()), (200, "in secret"));
+    }
+    assert!(parent.requests()[0].starts_with("GET http://inside.example/0 HTTP/1.1\r\n"));
+    let mut stream = connect(proxy.address);
+    let head = "CONNECT inside.example:443 HTTP/1.1\r\nHost: inside.example:443\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    assert_eq!(read_reply(&mut stream, "CONNECT").status, 200);
+    // What is in the tunnel the parent takes for another request.
+    stream.write_all(b"GET /inside HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert_eq!(read_reply(&mut stream, "GET").text(), "in secret");
+    // One that nobody vouches for is nobody's, and the next one is asked.
+    let (foreign, second) = (secure(Shown { foreign: true, ..GOOD }), good());
+    let proxy = Proxy::with(|document| {
+        trusting(document);
+        document.parents = vec![tls(&foreign), at(second.address, None)];
+    });
+    assert_eq!(proxy.get("http://inside.example/x").text(), "by the second");
+    assert_eq!((connect_through(&proxy, "").status, foreign.requests().len()), (200, 0));
+    // TLS in TLS is not spoken: another parent is asked for what the node itself has to secure.
+    let proxy = Proxy::with(|document| {
+        trusting(document);
+        document.parents = vec![tls(&parent)];
+    });
+    let reply = proxy.get("https://inside.example/x");
+    assert_eq!(reply.status, 502, "{}", reply.head);
+}
+
+#[test]
+fn what_rules_call_direct_goes_past_the_parents() {
+    let (parent, origin) = (good(), Origin::answering(response("", "the origin's"), Then::Keep));
+    let names = [("inside.example", vec!["127.0.0.1".parse().unwrap()])].into();
+    let change = |document: &mut ProxyDocument| {
+        document.parents = vec![at(parent.address, None)];
+        let updates = Acl::UrlRegex(vec![UrlPattern { regex: "/updates/".into() }]);
+        document.access.acls.insert("updates".into(), updates);
+        document.access.acls.insert("posts".into(), Acl::Method(vec!["POST".into()]));
+        let term = |acl: &str, negated| Term { acl: acl.into(), negated };
+        document.direct.always = vec![vec![term("updates", false), term("posts", true)]];
+    };
+    let proxy = Proxy::with_names(change, names);
+    let url = |path: &str| format!("http://inside.example:{}{path}", origin.address.port());
+    assert_eq!(proxy.get(&url("/x")).text(), "by the second");
+    assert_eq!(proxy.get(&url("/updates/1")).text(), "the origin's");
+    let posted = proxy.ask("POST", &url("/updates/1"), "Content-Length: 0\r\n");
+    assert_eq!(posted.text(), "by the second");
+    let ranged = proxy.ask("GET", &url("/updates/2"), "Range: bytes=99999999-\r\n");
+    assert_eq!(ranged.text(), "the origin's", "past the cache too");
+    assert_eq!((parent.requests().len(), origin.requests().len()), (2, 2));
+}
+
+#[test]
+fn each_client_has_a_parent_where_the_bundle_says_so() {
+    let parents: Vec<Origin> = (0..3).map(|_| good()).collect();
+    let change = |document: &mut ProxyDocument| {
+        let all = parents.iter().map(|it| picked(it.address, None, Select::Source));
+        document.parents = all.collect();
+        document.trusted_downstreams = vec!["127.0.0.1/32".parse().unwrap()];
+    };
+    let proxy = Proxy::with(change);
+    let counts = || parents.iter().map(|it| it.requests().len()).collect::<Vec<_>>();
+    for client in 0..30 {
+        let before = counts();
+        for number in 0..3 {
+            let url = format!("http://inside.example/{client}/{number}");
+            let whose = format!("X-Forwarded-For: 192.0.2.{client}\r\n");
+            assert_eq!(proxy.ask("GET", &url, &whose).status, 200);
+        }
+        let moved = counts().iter().zip(&before).filter(|(now, was)| now != was).count();
+        assert_eq!(moved, 1, "client {client}");
+    }
+    assert!(counts().iter().all(|count| *count > 0), "{:?}", counts());
+    assert!(proxy.log_lines(1)[0].contains(" SOURCEHASH_PARENT/127.0.0.1 "));
 }
 
 #[test]

@@ -424,6 +424,8 @@ fn the_target_of_a_health_checker_is_never_asked_of_a_parent() {
         port: 3128,
         login: None,
         select: Default::default(),
+        weight: 1,
+        tls: false,
     };
     let proxy = Proxy::with(|document| document.parents = vec![parent.into()]);
     let target: std::net::SocketAddr = "192.0.2.7:7409".parse().unwrap();
@@ -442,7 +444,7 @@ fn the_target_of_a_health_checker_is_never_asked_of_a_parent() {
         let destination = at(port);
         assert_eq!(
             matches!(
-                proxy.node.route(&generation, &destination),
+                proxy.node.route(&generation, &destination, false),
                 proxy_node::route::Route::Direct(_)
             ),
             direct,

@@ -422,6 +422,8 @@ fn through_a_parent_it_goes_in_a_tunnel() {
                     port: parent.address.port(),
                     login: None,
                     select: Select::First,
+                    weight: 1,
+                    tls: false,
                 })
             };
             document.parents = vec![at(&first), at(&second)];
@@ -477,6 +479,8 @@ fn through_a_parent_it_goes_in_a_tunnel() {
                     port: refusing.address.port(),
                     login: None,
                     select: Select::First,
+                    weight: 1,
+                    tls: false,
                 }
                 .into(),
             ]

@@ -36,8 +36,9 @@ pub fn compile(
     context: &mut Context,
     written: schema::Access,
     stores: Vec<schema::StoreRule>,
-    purgers: Vec<Vec<String>>,
-) -> (Access, Vec<StoreRule>, Vec<Vec<Term>>) {
+    purgers: &[Vec<String>],
+    direct: &[Vec<String>],
+) -> (Access, Others) {
     let acls = acls(context, written.acls);
     let mut rules = Vec::new();
     let mut paths = Vec::new();
@@ -50,15 +51,27 @@ pub fn compile(
     }
     shadow::warn(context, &rules, &paths, &acls);
     let stores = stores::compile(context, stores, &acls);
-    let purgers = stores::purgers(context, &purgers, &acls);
+    let purgers = stores::lists(context, "cache/purge/allow", purgers, &acls);
+    let direct = stores::lists(context, "hierarchy/direct/always", direct, &acls);
     let terms = || {
         let rules = rules.iter().flat_map(|rule| &rule.terms);
         let stores = stores.iter().flat_map(|store| &store.terms);
-        rules.chain(stores).chain(purgers.iter().flatten())
+        rules.chain(stores).chain(purgers.iter().chain(&direct).flatten())
     };
     let used = |name: &String| terms().any(|term| term.acl == *name);
     let acls = acls.into_iter().filter(|(name, _)| used(name)).collect();
-    (Access { acls, rules, egress: egress(context, written.egress) }, stores, purgers)
+    let access = Access { acls, rules, egress: egress(context, written.egress) };
+    (access, Others { stores, purgers, direct })
+}
+
+/// Rules of other sections that name the same ACLs.
+pub struct Others {
+    /// `cache.rules`.
+    pub stores: Vec<StoreRule>,
+    /// `cache.purge.allow`.
+    pub purgers: Vec<Vec<Term>>,
+    /// `hierarchy.direct.always`.
+    pub direct: Vec<Vec<Term>>,
 }
 
 fn acls(context: &mut Context, written: BTreeMap<String, schema::Acl>) -> BTreeMap<String, Acl> {

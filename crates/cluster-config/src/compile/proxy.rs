@@ -28,7 +28,9 @@ const MUCH_MEMORY: u64 = 256 << 30;
 pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
     let section: schema::Proxy = context.read()?;
     let listen = listen(context, section.listen)?;
-    let direct = direct(context, section.hierarchy.direct, section.hierarchy.parents.is_empty());
+    let always = section.hierarchy.direct.always.clone();
+    let mut direct =
+        direct(context, section.hierarchy.direct, section.hierarchy.parents.is_empty());
     let parents = parents(context, section.hierarchy.parents);
     let icp = siblings::icp(context, section.hierarchy.icp);
     let siblings = siblings::siblings(context, section.hierarchy.siblings, icp.is_some());
@@ -36,9 +38,9 @@ pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
     let stores = std::mem::take(&mut written.rules);
     let purgers = std::mem::take(&mut written.purge.allow);
     let mut cache = cache(context, written);
-    let access;
-    (access, cache.policy.rules, cache.purge.allow) =
-        access::compile(context, section.access, stores, purgers);
+    let (access, others) = access::compile(context, section.access, stores, &purgers, &always);
+    (cache.policy.rules, cache.purge.allow) = (others.stores, others.purgers);
+    direct.always = others.direct;
     if cache.disk == 0 {
         let rules = cache.policy.rules.iter().enumerate();
         for (index, _) in rules.filter(|(_, rule)| rule.store == Where::Disk) {
@@ -201,11 +203,29 @@ fn parents(context: &mut Context, written: Vec<schema::Parent>) -> Vec<document:
                     );
                 }
                 let (host, port) = address.value;
+                let (weight, tls) = (parent.weight.unwrap_or(1), parent.tls);
+                if parent.weight.is_some() && matches!(select, document::Select::First) {
+                    context.warning(
+                        &format!("{path}/weight"),
+                        "the first parent that lives is asked, whatever its weight",
+                        "write select: round_robin, carp or source, or remove the weight",
+                    );
+                }
                 names.push(format!("{host}:{port}"));
                 paths.push(path);
-                parents.push(document::Parent { host, port, login, select }.into());
+                let written = document::Parent { host, port, login, select, weight, tls };
+                parents.push(written.into());
             }
             (None, Some(service)) => {
+                for (key, is_there) in [("weight", parent.weight.is_some()), ("tls", parent.tls)] {
+                    if is_there {
+                        context.error(
+                            &format!("{path}/{key}"),
+                            format!("`{key}` goes with `address`: nodes have none"),
+                            "remove it",
+                        );
+                    }
+                }
                 let tags: Vec<String> =
                     parent.tags.into_iter().flatten().map(|tag| tag.value).collect();
                 if service.value != "proxy-node" {
@@ -270,8 +290,9 @@ fn direct(
     let direct = document::Direct {
         dstdomain: written.dstdomain.into_iter().map(|domain| domain.value).collect(),
         dst: written.dst.into_iter().map(|network| network.value).collect(),
+        always: Vec::new(),
     };
-    if without_parents && direct != document::Direct::default() {
+    if without_parents && (direct != document::Direct::default() || !written.always.is_empty()) {
         context.warning(
             "hierarchy/direct",
             "without parents everything goes straight to its origin",

@@ -234,6 +234,8 @@ pub enum Select {
     RoundRobin,
     /// By a hash of the URL, so that each URL has one parent.
     Carp,
+    /// By a hash of the client's address, so that each client has one.
+    Source,
 }
 
 /// A parent proxy.
@@ -249,6 +251,26 @@ pub struct Parent {
     /// How it is picked among those beside it.
     #[serde(default)]
     pub select: Select,
+    /// Its share among those beside it.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// It is spoken to in TLS.
+    #[serde(default)]
+    pub tls: bool,
+}
+
+impl Parent {
+    /// The parent there, without credentials or TLS: the first that lives.
+    #[must_use]
+    pub fn at(host: String, port: u16) -> Self {
+        let (login, select) = (None, Select::First);
+        Self { host, port, login, select, weight: one(), tls: false }
+    }
+}
+
+/// For documents that were rendered before it could be set.
+const fn one() -> u32 {
+    1
 }
 
 /// Where the credentials for a parent come from; never the credentials.
@@ -286,6 +308,9 @@ pub struct Direct {
     pub dstdomain: Vec<DomainPattern>,
     /// By address, where the request itself names one: with parents, names are resolved by them.
     pub dst: Vec<IpNet>,
+    /// Where all of the terms of one hold.
+    #[serde(default)]
+    pub always: Vec<Vec<Term>>,
 }
 
 /// The Internet Cache Protocol (RFC 2186).

@@ -425,7 +425,8 @@ const BAD: &[(&str, &[&str])] = &[
             "cluster.yaml:9:9: error: parent `proxy-node a` is there twice; first in line 6; give \
              each its own name",
             "cluster.yaml:10:34: error: `random` is not a value of \
-             proxy.hierarchy.parents[5].select; one of: first, round_robin, carp",
+             proxy.hierarchy.parents[5].select; one of: first, round_robin, \
+             carp, source",
         ],
     ),
     // Things that belong to later versions, and things that may not be ignored.

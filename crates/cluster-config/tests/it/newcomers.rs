@@ -22,6 +22,22 @@ fn said(main: &str) -> Vec<String> {
 /// Text of cluster.yaml → everything that is said of it.
 const CASES: &[(&str, &[&str])] = &[
     (
+        "version: 1\nproxy:\n  hierarchy:\n    direct: {always: [[nobody], [inside], []]}\n    \
+         parents: [{address: \"a:1\", weight: 2}, {service: proxy-node, tags: [x], tls: true}]\n  \
+         access: {acls: {inside: {dst: [10.0.0.0/8]}}, rules: [{deny: [all]}]}\n",
+        &[
+            "cluster.yaml:4:24: error: unknown ACL `nobody`; define it, or use one of: inside, \
+             all, localhost, to_localhost, to_linklocal",
+            "cluster.yaml:4:34: error: `inside` looks at the address of the destination, which is \
+             not known yet where an answer is looked for; use `dstdomain` or `url_regex`",
+            "cluster.yaml:4:43: error: a list without a name would be for everybody; name an ACL; \
+             everybody is `all`",
+            "cluster.yaml:5:40: warning: the first parent that lives is asked, whatever its \
+             weight; write select: round_robin, carp or source, or remove the weight",
+            "cluster.yaml:5:82: error: `tls` goes with `address`: nodes have none; remove it",
+        ],
+    ),
+    (
         "version: 1\nproxy: {hierarchy: {icp: {bind: \"127.0.0.1:3130\", allow: []}, siblings: \
          {service: balancer, max_timeout: 0s}}}\n",
         &[
@@ -463,7 +479,7 @@ const CASES: &[(&str, &[&str])] = &[
         "version: 1\nproxy:\n  hierarchy: {parents: [10.0.0.1:3128]}\n",
         &["cluster.yaml:3:25: error: proxy.hierarchy.parents[0] must be a map, not the text \
              `10.0.0.1:3128`; write {key: value}, or `key: value` lines under it; known here: \
-             address, login, select, service, tags"],
+             address, login, select, service, tags, tls, weight"],
     ),
     (
         "version: 1\nproxy:\n  hierarchy: {parents: [{address: 10.0.0.1}, {host: a, port: \
@@ -474,9 +490,9 @@ const CASES: &[(&str, &[&str])] = &[
             "cluster.yaml:3:46: error: a parent without an address; write \
              {address: \"host:port\"}, or {service: proxy-node, tags: [parent]}",
             "cluster.yaml:3:47: error: unknown key `host` in proxy.hierarchy.parents[1]; known \
-             here: address, login, select, service, tags",
+             here: address, login, select, service, tags, tls, weight",
             "cluster.yaml:3:56: error: unknown key `port` in proxy.hierarchy.parents[1]; known \
-             here: address, login, select, service, tags",
+             here: address, login, select, service, tags, tls, weight",
         ],
     ),
     (

@@ -13,7 +13,9 @@ use relay::{
 
 use super::{owner, sibling};
 use crate::{
+    admission::Subject,
     cache::hints::Hint,
+    clock::unix_millis,
     fetch::{order::Order, ticket::Ticket},
     parent::{self, Tried},
     relay::{Conditions, Outgoing, Received, begin_response, write_request},
@@ -31,7 +33,16 @@ pub(super) async fn run(order: &Order, ticket: &Ticket) -> Result<Received, Erro
         return Ok(received);
     }
     let deadlines = order.generation.deadlines();
-    let route = order.local.node.route(&order.generation, &order.destination);
+    let subject = Subject {
+        node: &order.local.node,
+        generation: &order.generation,
+        client: order.client,
+        request: order.request.view(),
+        destination: &order.destination,
+        now: unix_millis(),
+    };
+    let direct = subject.direct_by().is_some();
+    let route = order.local.node.route(&order.generation, &order.destination, direct);
     let mut from = From::pool_for(Method::Get);
     let pseudonym = order.local.node.pseudonym.load_full();
     let outgoing =
@@ -39,7 +50,8 @@ pub(super) async fn run(order: &Order, ticket: &Ticket) -> Result<Received, Erro
     let conditions = conditions(order);
     let mut out = Vec::with_capacity(1024);
     let (began, parents) = (relay::clock::now(), &order.generation.parents);
-    let mut tried = order.local.parents.begin(parents, order.request.view().target_text());
+    let mut tried =
+        order.local.parents.begin(parents, order.request.view().target_text(), order.client);
     // What a parent answered in vain, while another one is asked.
     let mut held: Option<Received> = None;
     loop {

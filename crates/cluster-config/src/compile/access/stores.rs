@@ -54,16 +54,18 @@ fn rule(
     Some(StoreRule { store, terms })
 }
 
-/// `cache.purge.allow`: who may purge.
-pub(super) fn purgers(
+/// Lists of ACLs, of which all hold where a list does: `cache.purge.allow` (who may purge) and
+/// `hierarchy.direct.always` (what goes past the parents).
+pub(super) fn lists(
     context: &mut Context,
+    place: &str,
     written: &[Vec<String>],
     acls: &BTreeMap<String, Acl>,
 ) -> Vec<Vec<Term>> {
     let lists = written.iter().enumerate();
     lists
         .filter_map(|(index, names)| {
-            let path = format!("cache/purge/allow/{index}");
+            let path = format!("{place}/{index}");
             if names.is_empty() {
                 let message = "a list without a name would be for everybody";
                 context.error(&path, message, "name an ACL; everybody is `all`");

@@ -109,6 +109,9 @@ pub struct Direct {
     /// Addresses and networks; they are compared with addresses in requests, since the parents
     /// resolve names.
     pub dst: Vec<Network>,
+    /// Requests by ACLs of `access`: lists of names, or of names with `!`, of which all hold; as
+    /// in `always_direct`. No ACL of them may look at the destination's address.
+    pub always: Vec<Vec<String>>,
 }
 
 /// A parent proxy, by `address`, or several by `service` and `tags`.
@@ -137,6 +140,15 @@ pub struct Parent {
     /// or 504 is followed by the next one where a request may be repeated.
     #[serde(default)]
     pub select: Select,
+    /// Its share among those that it is picked from with `round_robin`, `carp` or `source`.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1000))]
+    pub weight: Option<u32>,
+    /// Speak TLS with it (an HTTPS proxy): it has to show a certificate for the host of `address`
+    /// by an authority of `origin_tls`. What clients ask for as `https://` in absolute form does
+    /// not go through it: they use CONNECT.
+    #[serde(default)]
+    pub tls: bool,
 }
 
 /// How a parent is picked.
@@ -150,6 +162,8 @@ pub enum Select {
     RoundRobin,
     /// By a hash of the URL: each URL has one parent, and loses it only with that parent.
     Carp,
+    /// By a hash of the client's address: each client has one parent (`sourcehash` in Squid).
+    Source,
 }
 
 impl From<Select> for document::proxy::Select {
@@ -158,6 +172,7 @@ impl From<Select> for document::proxy::Select {
             Select::First => Self::First,
             Select::RoundRobin => Self::RoundRobin,
             Select::Carp => Self::Carp,
+            Select::Source => Self::Source,
         }
     }
 }
