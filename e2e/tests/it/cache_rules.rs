@@ -1,8 +1,9 @@
 //! Where each rule of the RFCs is in the cache, and what tests it: the table in `docs/cache.md`.
 //!
 //! The sections come from the sources: what the comments of a function cite it has to do with.
-//! [`tested`] says which tests there are for it; every function that cites a section has some, and
-//! each name there is one in the sources. `UPDATE=1 ./test e2e cache_rules` writes the table anew.
+//! [`tested`] says which tests there are for it; every function of the cache that cites a section
+//! has some, and each name there is one in the sources. `UPDATE=1 ./test e2e cache_rules` writes
+//! the table anew.
 
 mod tested;
 
@@ -99,7 +100,8 @@ fn cited(text: &str) -> BTreeMap<String, BTreeSet<Section>> {
     cited.filter(|(_, sections)| !sections.is_empty()).collect()
 }
 
-/// The functions of the cache and of what fetches for it that cite something, by file and name.
+/// The functions of the cache that cite something, by file and name; of what fetches for it, those
+/// that have tests named for them.
 fn rules() -> BTreeMap<(String, String), BTreeSet<Section>> {
     let sources = root().join(SOURCES);
     let mut all = BTreeMap::new();
@@ -113,7 +115,9 @@ fn rules() -> BTreeMap<(String, String), BTreeSet<Section>> {
             }
             let text = fs::read_to_string(&path).expect("a file");
             for (function, sections) in cited(&text) {
-                all.insert((name.clone(), function), sections);
+                if directory == "cache" || !tested::of(&name, &function).is_empty() {
+                    all.insert((name.clone(), function), sections);
+                }
             }
         }
     }

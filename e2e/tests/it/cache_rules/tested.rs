@@ -186,6 +186,11 @@ pub const ALL: &[Tested] = &[
             "an_answer_that_ends_with_tls_is_kept_if_tls_says_that_it_ends",
         ],
     ),
+    (
+        "fetch/fill/sibling.rs",
+        "is_had",
+        &["a_sibling_that_lies_costs_a_round_trip_and_is_left_alone"],
+    ),
     ("fetch/lead.rs", "hinted", &["hints_come_before_the_answer_to_what_may_be_kept"]),
     (
         "fetch/look.rs",
