@@ -50,7 +50,7 @@ struct Recent {
 struct Numbered {
     number: u64,
     purge: Arc<Purge>,
-    /// When, in steady seconds.
+    /// When, in steady seconds; 0: nobody purged, and this node alone doubts what it has.
     at: u64,
 }
 
@@ -117,7 +117,7 @@ impl Purging {
 }
 
 impl<E> Store<E> {
-    /// Purges, `now` in steady seconds. It may take a while where much is stored: not for a worker,
+    /// Purges, `now` in steady seconds; 0: of this node's own accord. It may take a while where much is stored: not for a worker,
     /// unless it is of one URL.
     pub fn purge(&self, purge: &Arc<Purge>, now: u64) -> Purged {
         let _turn = self.purging.turn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -136,7 +136,8 @@ impl<E> Store<E> {
     #[must_use]
     pub fn last_purge(&self, key: &Key) -> Option<(Arc<Purge>, u64)> {
         let recent = self.purging.recent();
-        let last = recent.purges.iter().rev().find(|it| it.purge.scope.covers(key.as_bytes()))?;
+        let covers = |it: &&Numbered| it.at > 0 && it.purge.scope.covers(key.as_bytes());
+        let last = recent.purges.iter().rev().find(covers)?;
         Some((last.purge.clone(), last.at))
     }
 
@@ -151,7 +152,7 @@ impl<E> Store<E> {
         let concerns = |numbered: &&Numbered| match numbered.purge.scope {
             // What its tags are, nobody knows before it is there.
             Scope::Tag(_) => now < numbered.at.saturating_add(HEARD),
-            _ => numbered.purge.scope.covers(key.as_bytes()),
+            _ => numbered.at > 0 && numbered.purge.scope.covers(key.as_bytes()),
         };
         let newest = recent.purges.iter().rev().find(concerns)?;
         // Moments are known in seconds: what came in the same one may have come before.
