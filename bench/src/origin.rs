@@ -1,10 +1,10 @@
 //! An origin that is faster than everybody it is used to measure: one thread, bare epoll, prepared
 //! answers, one read and one write a request.
 //!
-//! `/b/N` is N bytes that nobody may store, `/c/N` are N bytes that everybody may, `/v/N` are N bytes
-//! that everybody may and has to ask for again each time, and `/u/N` takes N bytes before it answers. CONNECT is answered with 200 and what follows in the tunnel is served
-//! as everything else, so that the origin can be the end of a tunnel, or the next hop that opens
-//! one.
+//! `/b/N` is N bytes that nobody may store, `/c/N` are N bytes that everybody may, `/v/N` are N
+//! bytes that everybody may and has to ask for again each time, and `/u/N` takes N bytes before it
+//! answers. CONNECT is answered with 200 and what follows in the tunnel is served as everything
+//! else, so that the origin can be the end of a tunnel, or the next hop that opens one.
 
 use std::{
     collections::HashMap,

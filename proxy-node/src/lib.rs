@@ -26,8 +26,8 @@
 //!   [`icp`] (what other caches have), [`parent`], [`egress`].
 //! - What knows none of them: [`request`] (what is asked, and for whom), [`respond`] (the only
 //!   table from error to status), [`admit`] (the access rules), [`compress`] (content codings),
-//!   [`cache`], [`dns`], [`record`] (the access log), [`metrics`], [`endpoint`], [`protocol`],
-//!   [`confirmation`] (as of when purges are known), [`petitions`] (what clients want purged),
+//!   [`petitions`] (what clients want purged), [`cache`], [`dns`], [`record`] (the access log),
+//!   [`metrics`], [`endpoint`], [`protocol`], [`confirmation`] (as of when purges are known),
 //!   [`clock`], [`options`].
 
 pub mod admission;

@@ -31,7 +31,8 @@ pub fn cache(directory: &Path, listen: SocketAddr, setting: Setting<'_>) -> Resu
         listen,
         setting,
         &path,
-        "proxy_cache bench; proxy_cache_lock on; proxy_cache_lock_timeout 60s; add_header X-Cache $upstream_cache_status;",
+        "proxy_cache bench; proxy_cache_lock on; proxy_cache_lock_timeout 60s; add_header X-Cache \
+         $upstream_cache_status;",
     )
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chassis::{Metrics, certificate::Certificate, silence::Silence};
+use chassis::{certificate::Certificate, scrape::Metrics, silence::Silence};
 use cluster::{AdminState, InstanceStatus, PoolGuard, Service, State};
 use jiff::Timestamp;
 use proto::{

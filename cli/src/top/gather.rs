@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use chassis::{Metrics, ServiceChannel};
+use chassis::{ServiceChannel, scrape::Metrics};
 use cluster::{InstanceStatus, Service};
 use futures::{StreamExt, stream};
 use proto::{

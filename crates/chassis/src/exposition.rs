@@ -1,7 +1,5 @@
 //! All that `/metrics` says: what the recorder counted, what services write themselves, and what
-//! the process uses of its machine. [`read`] is the way back from text to numbers.
-
-pub(crate) mod read;
+//! the process uses of its machine.
 
 use std::{
     collections::BTreeMap,

@@ -22,7 +22,8 @@
 //!   `vitals`, [`memory`], `status`, `identity`, `lifecycle`.
 //! - What all of it stands on: [`data_dir`], [`options`], `retry`, [`backoff`], [`random`],
 //!   [`clock`], [`metrics`], `propagation` (of traces), [`tls`], [`role`], `stream`, [`places`] (of
-//!   a bounded number), [`error`], `version`, and for tests `fault`.
+//!   a bounded number), [`scrape`] (numbers of `/metrics`), [`error`], `version`, and for tests
+//!   `fault`.
 
 #![warn(missing_docs)]
 
@@ -67,6 +68,7 @@ mod registration;
 mod retry;
 pub mod role;
 mod run;
+pub mod scrape;
 pub mod silence;
 mod status;
 mod stream;
@@ -88,7 +90,7 @@ pub use cluster_key::ClusterKey;
 pub use configuration::{Applied, Follower, Problem, Rendered};
 pub use connect::ServiceChannel;
 pub use error::{Error, ErrorContext};
-pub use exposition::{Exposition, read::Metrics};
+pub use exposition::Exposition;
 pub use identity::ProcessIdentity;
 pub use inherited::Inherited;
 pub use lifecycle::{Lifecycle, StopSignal};

@@ -1,9 +1,10 @@
 //! An origin server that counts who arrived.
 //!
 //! Paths: `/bytes/N` (N bytes, not to be stored), `/cacheable/N` (N bytes, fresh for a minute),
-//! `/delay/MS` (answers after that time), `/late/MS` (the same, fresh for a minute), `/echo` (the request's body), `/file/…` (files of a
-//! directory, when it was given one). Anything else is a short 200. A request's arrival is counted
-//! under its `x-test-id` field, which the load generator makes unique.
+//! `/delay/MS` (answers after that time), `/late/MS` (the same, fresh for a minute), `/echo` (the
+//! request's body), `/file/…` (files of a directory, when it was given one). Anything else is a
+//! short 200. A request's arrival is counted under its `x-test-id` field, which the load generator
+//! makes unique.
 
 use std::{
     collections::HashMap,

@@ -172,7 +172,7 @@ fn span(left: SignedDuration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use chassis::Metrics;
+    use chassis::scrape::Metrics;
     use cluster::Service;
 
     use super::*;

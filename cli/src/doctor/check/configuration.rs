@@ -194,7 +194,7 @@ fn versions(facts: &Facts) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use chassis::Metrics;
+    use chassis::scrape::Metrics;
     use proto::config::Cause;
 
     use super::*;

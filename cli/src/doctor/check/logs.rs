@@ -136,7 +136,7 @@ fn older(process: &Process) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use chassis::Metrics;
+    use chassis::scrape::Metrics;
     use cluster::Service;
 
     use super::*;

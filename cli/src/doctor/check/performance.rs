@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use chassis::Metrics;
+use chassis::scrape::Metrics;
 use cluster::{
     Service,
     alarm::{Served, alarms},

@@ -209,7 +209,7 @@ fn unwell(node: &Process, seen: &[(&str, &Server)]) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use chassis::Metrics;
+    use chassis::scrape::Metrics;
     use cluster::PoolGuard;
     use proto::balancer::{Backend, Reason, Stats};
 

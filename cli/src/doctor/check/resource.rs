@@ -1,6 +1,6 @@
 //! What runs out: descriptors, memory, disk.
 
-use chassis::{Metrics, metrics as names};
+use chassis::{metrics as names, scrape::Metrics};
 
 use crate::{
     doctor::{

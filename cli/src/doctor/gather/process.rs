@@ -2,7 +2,7 @@
 
 use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 
-use chassis::{Metrics, operator::Operator, silence::Silence};
+use chassis::{operator::Operator, scrape::Metrics, silence::Silence};
 use cluster::{
     Service,
     wire::{from_duration, from_timestamp},

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use ::metrics::{Key, Label, Level, Metadata, with_recorder};
 
-use crate::exposition::read;
+use crate::scrape;
 
 /// What they go by among the totals.
 pub(crate) const KEY: &str = "metrics";
@@ -40,7 +40,7 @@ pub(super) fn continue_with(counters: &BTreeMap<String, u64>) {
 
 /// `name{label="value",…}`; none: it is written in another way.
 fn key(series: &str) -> Option<Key> {
-    let read::Series { name, labels, rest } = read::series(series)?;
+    let scrape::Series { name, labels, rest } = scrape::series(series)?;
     let labels: Vec<_> = labels.into_iter().map(|(key, value)| Label::new(key, value)).collect();
     rest.is_empty().then(|| Key::from_parts(name.to_owned(), labels))
 }

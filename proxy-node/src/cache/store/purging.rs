@@ -117,8 +117,8 @@ impl Purging {
 }
 
 impl<E> Store<E> {
-    /// Purges, `now` in steady seconds; 0: of this node's own accord. It may take a while where much is stored: not for a worker,
-    /// unless it is of one URL.
+    /// Purges, `now` in steady seconds; 0: of this node's own accord. It may take a while where much
+    /// is stored: not for a worker, unless it is of one URL.
     pub fn purge(&self, purge: &Arc<Purge>, now: u64) -> Purged {
         let _turn = self.purging.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let number = self.purging.list(purge.clone(), now);
@@ -141,8 +141,8 @@ impl<E> Store<E> {
         Some((last.purge.clone(), last.at))
     }
 
-    /// How old something may be, in seconds, that another cache has for a key, so that it came after
-    /// what was purged here and may not have been purged there yet. `None`: nothing was.
+    /// How old something may be, in seconds, that another cache has for a key, so that it came
+    /// after what was purged here and may not have been purged there yet. `None`: nothing was.
     #[must_use]
     pub fn since_purge(&self, key: &Key, now: u64) -> Option<u64> {
         if self.purging.begun() == 0 {

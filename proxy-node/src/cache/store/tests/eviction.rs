@@ -89,7 +89,7 @@ fn more_is_hit_than_by_keeping_what_was_used_last() {
         let theirs = of_least_recently_used(&asked, beside);
         let share = |hits: usize| hits as f64 * 100.0 / asked.len() as f64;
         println!(
-            "{} requests, crawls: {crawls}, {beside} bytes beside a body: {:.1} % hits, LRU {:.1} %",
+            "{} requests, crawls: {crawls}, {beside} bytes beside a body: {:.1} % hits, LRU {:.1}",
             asked.len(),
             share(ours),
             share(theirs)
