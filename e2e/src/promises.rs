@@ -110,6 +110,12 @@ pub const PROMISES: &[Promise] = &[
         "none fails: connections wait in the socket; no tunnel is cut",
     ),
     promise(
+        "a_reloaded_balancer_is_another_process_and_loses_nothing",
+        "`systemctl reload` of a balancer behind a socket of systemd (SIGUSR2); GETs and tunnels \
+         of clients that know no other",
+        "none fails; the unit goes on with another main process; no tunnel is cut",
+    ),
+    promise(
         "a_node_restarted_behind_inherited_sockets_loses_nothing",
         "SIGTERM to a node behind sockets of systemd, three times",
         "none fails, none arrives twice",

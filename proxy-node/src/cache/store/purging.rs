@@ -117,8 +117,8 @@ impl Purging {
 }
 
 impl<E> Store<E> {
-    /// Purges, `now` in steady seconds; 0: of this node's own accord. It may take a while where much
-    /// is stored: not for a worker, unless it is of one URL.
+    /// Purges, `now` in steady seconds; 0: of this node's own accord. It may take a while where
+    /// much is stored: not for a worker, unless it is of one URL.
     pub fn purge(&self, purge: &Arc<Purge>, now: u64) -> Purged {
         let _turn = self.purging.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let number = self.purging.list(purge.clone(), now);
