@@ -257,9 +257,9 @@ impl Refused<'_> {
 }
 
 /// A client's address as text; who came through a file has none.
-struct Text(Room);
+struct Text(Storage);
 
-enum Room {
+enum Storage {
     /// Of IPv4, whose longest has 15 characters: without an allocation, and small enough for what
     /// the allocator has left beside the tasks of connections ([`Connection`] has 88 bytes).
     Here {
@@ -273,23 +273,23 @@ impl Text {
     fn of(address: IpAddr) -> Self {
         use std::io::Write as _;
         if is_of_this_host(address) {
-            return Self(Room::Heap("unix".into()));
+            return Self(Storage::Heap("unix".into()));
         }
         let mut bytes = [0; 15];
         let mut rest = &mut bytes[..];
         if address.is_ipv4() && write!(rest, "{address}").is_ok() {
             let length = (15 - rest.len()) as u8;
-            return Self(Room::Here { bytes, length });
+            return Self(Storage::Here { bytes, length });
         }
-        Self(Room::Heap(address.to_string().into()))
+        Self(Storage::Heap(address.to_string().into()))
     }
 
     fn as_str(&self) -> &str {
         match &self.0 {
-            Room::Here { bytes, length } => {
+            Storage::Here { bytes, length } => {
                 std::str::from_utf8(&bytes[..usize::from(*length)]).unwrap_or_default()
             }
-            Room::Heap(text) => text,
+            Storage::Heap(text) => text,
         }
     }
 }

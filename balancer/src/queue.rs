@@ -83,7 +83,7 @@ impl Wants {
 
 /// What becomes of a request that waits.
 #[derive(Debug)]
-pub enum Turn {
+pub enum Outcome {
     /// It has this server.
     Go(Permit),
     /// None of those that it may have is there any more: it has to look again.
@@ -275,17 +275,17 @@ impl Drop for Retry {
 pub struct Place {
     number: u64,
     ahead: u32,
-    turn: Option<oneshot::Receiver<Turn>>,
+    turn: Option<oneshot::Receiver<Outcome>>,
     queue: Arc<Queue>,
 }
 
 impl Place {
     /// Waits for its turn.
-    pub async fn turn(&mut self) -> Turn {
+    pub async fn turn(&mut self) -> Outcome {
         match &mut self.turn {
             // Nobody drops a sender that is in the queue.
-            Some(turn) => turn.await.unwrap_or(Turn::Again),
-            None => Turn::Again,
+            Some(turn) => turn.await.unwrap_or(Outcome::Again),
+            None => Outcome::Again,
         }
     }
 
@@ -295,7 +295,7 @@ impl Place {
         self.ahead
     }
 
-    /// With which the same place is taken again after [`Turn::Again`].
+    /// With which the same place is taken again after [`Outcome::Again`].
     #[must_use]
     pub const fn number(&self) -> u64 {
         self.number

@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::oneshot;
 
-use super::{Queue, Turn, Wants};
+use super::{Outcome, Queue, Wants};
 use crate::{pick::Plan, server::Server};
 
 #[derive(Debug)]
 struct Waiter {
     wants: Wants,
-    told: oneshot::Sender<Turn>,
+    told: oneshot::Sender<Outcome>,
 }
 
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ impl Line {
         &mut self,
         number: Option<u64>,
         wants: Wants,
-        told: oneshot::Sender<Turn>,
+        told: oneshot::Sender<Outcome>,
     ) -> u64 {
         let number = number.unwrap_or_else(|| {
             self.next += 1;
@@ -75,7 +75,7 @@ impl Line {
         match first {
             Some(number) => {
                 if let Some(permit) = queue.take(server) {
-                    self.tell(number, Turn::Go(permit));
+                    self.tell(number, Outcome::Go(permit));
                 }
             }
             // The backend's place may be what others wait for.
@@ -102,19 +102,19 @@ impl Line {
             if queue.connections.is_full() { None } else { free.find_map(|it| queue.take(it)) };
         if let Some(permit) = permit {
             self.begin = (self.begin + 1) % self.servers.len();
-            self.tell(number, Turn::Go(permit));
+            self.tell(number, Outcome::Go(permit));
         } else if acceptable.next().is_none() && self.snapshot > wants.snapshot {
             // A newer snapshot is in force than the one by which it looked. If not, the one that is
             // about to be in force is followed, too.
-            self.tell(number, Turn::Again);
+            self.tell(number, Outcome::Again);
         }
     }
 
-    fn tell(&mut self, number: u64, turn: Turn) {
+    fn tell(&mut self, number: u64, turn: Outcome) {
         let Some(waiter) = self.waiters.remove(&number) else { return };
         // Who leaves takes the lock first and is not in the line then, so that this one hears it.
         // If not, giving the permit back must not ask for the lock, which is held.
-        if let Err(Turn::Go(mut permit)) = waiter.told.send(turn) {
+        if let Err(Outcome::Go(mut permit)) = waiter.told.send(turn) {
             permit.hands_on = false;
         }
     }

@@ -54,14 +54,14 @@ fn whoever() -> Wants {
 }
 
 /// What somebody who waits has heard so far.
-fn heard(place: &mut Place) -> Option<Turn> {
+fn heard(place: &mut Place) -> Option<Outcome> {
     place.turn.as_mut().and_then(|turn| turn.try_recv().ok())
 }
 
 fn given(place: &mut Place) -> Option<(u64, Permit)> {
     match heard(place)? {
-        Turn::Go(permit) => Some((permit.server().key, permit)),
-        Turn::Again => panic!("has to look again"),
+        Outcome::Go(permit) => Some((permit.server().key, permit)),
+        Outcome::Again => panic!("has to look again"),
     }
 }
 
@@ -155,17 +155,17 @@ fn a_newer_snapshot_gives_room_or_makes_look_again() {
     queue.follow(2);
     let (key, _of_2) = given(&mut first).expect("the new one");
     assert_eq!(key, 2);
-    assert!(matches!(heard(&mut own), Some(Turn::Again)));
+    assert!(matches!(heard(&mut own), Some(Outcome::Again)));
     // A free place of one that drains is nobody's.
     let mut next = queue.join(Wants { snapshot: 2, ..whoever() }, None).expect("a place");
     drop(permits.remove(1));
     assert!(heard(&mut next).is_none());
     // Who looked by an older snapshot than the one in force looks again at once.
     let mut late = queue.join(Wants { only: Some(1), ..whoever() }, None).expect("a place");
-    assert!(matches!(heard(&mut late), Some(Turn::Again)));
+    assert!(matches!(heard(&mut late), Some(Outcome::Again)));
     queue.prepare(&Plan::nobody(), &[]);
     queue.follow(3);
-    assert!(matches!(heard(&mut next), Some(Turn::Again)) && queue.is_empty());
+    assert!(matches!(heard(&mut next), Some(Outcome::Again)) && queue.is_empty());
 }
 
 #[test]
@@ -183,8 +183,8 @@ fn no_turn_is_lost_between_threads() {
                         let mut place = queue.join(whoever(), None).expect("a place");
                         let turn = place.turn.take().expect("a turn").blocking_recv();
                         match turn.expect("told") {
-                            Turn::Go(permit) => permit,
-                            Turn::Again => panic!("nothing has changed"),
+                            Outcome::Go(permit) => permit,
+                            Outcome::Again => panic!("nothing has changed"),
                         }
                     });
                     assert!(permit.server().capacity.held() <= 2);

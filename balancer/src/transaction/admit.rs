@@ -8,7 +8,7 @@ use relay::stream::{Ahead, Stream};
 use super::Transaction;
 use crate::{
     local::{Pick, Slot},
-    queue::{Full, Permit, Place, Turn, Wants},
+    queue::{Full, Outcome, Permit, Place, Wants},
     respond,
 };
 
@@ -33,7 +33,7 @@ pub(super) enum Unadmitted {
 
 /// How waiting ended.
 enum Waited {
-    Turn(Turn),
+    Outcome(Outcome),
     TooLong,
     ClientLeft,
 }
@@ -120,14 +120,14 @@ impl Transaction<'_> {
             match self.turn(client, place).await {
                 Waited::ClientLeft => return Err(Unadmitted::ClientLeft),
                 Waited::TooLong => return Err(self.no_room(true)),
-                Waited::Turn(Turn::Go(permit)) => {
+                Waited::Outcome(Outcome::Go(permit)) => {
                     self.look_again();
                     // It may have left meanwhile.
                     if let Some(slot) = self.backend.slot(permit.server().key).map(Rc::clone) {
                         return Ok(self.admitted(slot, afresh, Some(permit)));
                     }
                 }
-                Waited::Turn(Turn::Again) => self.look_again(),
+                Waited::Outcome(Outcome::Again) => self.look_again(),
             }
             if !Arc::ptr_eq(&queue, &self.backend.pool.queue) {
                 number = None;
@@ -145,7 +145,7 @@ impl Transaction<'_> {
         let left = self.longest_wait().saturating_sub(self.waited);
         let waited = tokio::select! {
             biased;
-            turn = place.turn() => Waited::Turn(turn),
+            turn = place.turn() => Waited::Outcome(turn),
             _ = client.left(Ahead::OfAnswer) => Waited::ClientLeft,
             () = self.local.worker().wheel().sleep(left) => Waited::TooLong,
         };
@@ -154,7 +154,7 @@ impl Transaction<'_> {
         self.backend.pool.queue.counts.note(took);
         match waited {
             // However often it is told to look again.
-            Waited::Turn(Turn::Again) if left.is_zero() => Waited::TooLong,
+            Waited::Outcome(Outcome::Again) if left.is_zero() => Waited::TooLong,
             waited => waited,
         }
     }

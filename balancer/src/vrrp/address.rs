@@ -114,10 +114,10 @@ impl Kernel {
 
     /// Whether an instance with these addresses can take part on an interface. `owner`: they may be
     /// there for good.
-    pub async fn look(&self, name: &str, wanted: &[IpNet], owner: bool) -> Looked {
+    pub async fn look(&self, name: &str, wanted: &[IpNet], owner: bool) -> Observed {
         let (link, present) = match within("tell its addresses", self.tables(name)).await {
             Ok(tables) => tables,
-            Err(fault) => return Looked { interface: Err(fault), ours: Vec::new() },
+            Err(fault) => return Observed { interface: Err(fault), ours: Vec::new() },
         };
         let index = link.header.index;
         let ours = judge::ours(&present, index, wanted);
@@ -133,7 +133,7 @@ impl Kernel {
                 })?;
             Ok(Interface { name: name.to_owned(), index, mac, source })
         });
-        Looked { interface, ours: ours.into_iter().map(|net| (index, net)).collect() }
+        Observed { interface, ours: ours.into_iter().map(|net| (index, net)).collect() }
     }
 
     async fn tables(&self, name: &str) -> Result<(LinkMessage, Vec<Present>), Fault> {
@@ -184,7 +184,7 @@ impl Kernel {
 }
 
 /// What was seen of an interface and of the addresses that move.
-pub struct Looked {
+pub struct Observed {
     /// Where the instance can take part.
     pub interface: Result<Interface, Fault>,
     /// Those that are there and end by themselves, with their interface.

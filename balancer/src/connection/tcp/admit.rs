@@ -7,7 +7,7 @@ use relay::stream::{Ahead, Stream};
 use super::Opening;
 use crate::{
     local::{Backend, Pick, Slot},
-    queue::{Full, Permit, Turn},
+    queue::{Full, Outcome, Permit},
     record, respond,
 };
 
@@ -43,7 +43,7 @@ impl Opening<'_> {
             };
             queue.counts.note(relay::clock::since(joined));
             let turn = match turn {
-                Ok(Turn::Again) if left.is_zero() => Err(no_room(true)),
+                Ok(Outcome::Again) if left.is_zero() => Err(no_room(true)),
                 turn => turn,
             };
             let turn = turn.inspect_err(|error| {
@@ -53,7 +53,7 @@ impl Opening<'_> {
             })?;
             let Some(now) = self.backend() else { return Ok(None) };
             backend = now;
-            if let Turn::Go(permit) = turn
+            if let Outcome::Go(permit) = turn
                 // It may have left meanwhile.
                 && let Some(slot) = backend.slot(permit.server().key)
             {

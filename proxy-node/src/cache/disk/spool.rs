@@ -71,6 +71,8 @@ pub struct Spool {
     length: u64,
     size: usize,
     finished: bool,
+    /// For the piece that is being gathered.
+    _charge: Charge,
 }
 
 impl Disk {
@@ -102,6 +104,7 @@ impl Disk {
             length: 0,
             size: usize::try_from(size).unwrap_or(usize::MAX),
             finished: false,
+            _charge: self.budget.work(size),
         })
     }
 }
